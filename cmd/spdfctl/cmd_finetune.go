@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spdfctl/spdfctl/analysis"
+	"github.com/spdfctl/spdfctl/formats/bpe"
+	"github.com/spdfctl/spdfctl/formats/nlg"
+	"github.com/spdfctl/spdfctl/train"
+	"github.com/spdfctl/spdfctl/train/data"
+	"github.com/spdfctl/spdfctl/train/gpt"
+)
+
+// finetuneConfig is the configuration file of finetune.
+type finetuneConfig struct {
+	From     string `yaml:"from"`      // run or checkpoint to start from
+	Data     string `yaml:"data"`      // examples to train on
+	Dev      string `yaml:"dev"`       // examples to validate on
+	Epochs   int    `yaml:"epochs"`    // passes over the data, unless max_steps says otherwise
+	KeepMask bool   `yaml:"keep_mask"` // the sparse arm: the mask stays
+
+	train.Config `yaml:",inline"`
+}
+
+// finetuneDefaults is the recipe of the paper's data-to-text tasks where it
+// states one: AdamW, linear decay, 5 epochs; weight decay as in LoRA's.
+//
+// Source: Thangarasa et al., "SPDF", UAI 2023, supplement A.2.
+func finetuneDefaults() finetuneConfig {
+	c := finetuneConfig{Epochs: 5, Config: train.Defaults()}
+	c.MaxSteps = 0
+	c.BatchSize = 16
+	c.LR = 1e-4
+	c.LRSchedule, c.MinLRRatio = "linear", 0
+	c.WeightDecay = 0.01
+	return c
+}
+
+func newFinetuneCmd(a *app) *cobra.Command {
+	cfg := finetuneDefaults()
+	var (
+		file, out     string
+		resume, force bool
+	)
+	cmd := &cobra.Command{
+		Use:   "finetune --from RUN|CKPT --data FILE -o RUN",
+		Short: "Fine-tune a pre-trained model, densely by default",
+		Long: `Finetune trains a checkpoint on prompts with completions; the loss counts the
+completion only. A sparse checkpoint is densified first: the pruned weights
+start at 0, so that the first logits are those of the sparse model, and learn
+from then on. With --keep-mask they stay pruned.
+
+The data is E2E CSV (mr,ref) or JSON Lines ("prompt", "completion"), also as
+.gz. Meaning representations of E2E become prompts as in LoRA's experiments.`,
+		Example: `  spdfctl finetune --from runs/sparse --data trainset.csv.gz --dev devset.csv.gz -o runs/sparse-e2e
+  spdfctl finetune --from runs/sparse --data train.jsonl --keep-mask --epochs 3 --lr 5e-5 -o runs/sparse-arm`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if resume && force {
+				return usageErrorf("finetune: --resume and --force exclude each other")
+			}
+			if resume {
+				if err := resumeConfig(cmd, out, file, &cfg); err != nil {
+					return err
+				}
+			} else if err := loadConfig(cmd, file, &cfg); err != nil {
+				return err
+			}
+			s, err := a.finetune(cmd.Context(), cfg, out, resume, force)
+			if err != nil {
+				return err
+			}
+			return a.printSummary(out, s)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&file, "config", "", "YAML file with the settings")
+	f.StringVarP(&out, "out", "o", "", "run directory to write")
+	f.BoolVar(&resume, "resume", false, "go on from the newest checkpoint of the run directory")
+	f.BoolVar(&force, "force", false, "replace the run that is in the run directory")
+	f.StringVar(&cfg.From, "from", cfg.From, "run or checkpoint directory to start from")
+	f.StringVar(&cfg.Data, "data", cfg.Data, "examples to train on: .csv (E2E) or .jsonl, also .gz")
+	f.StringVar(&cfg.Dev, "dev", cfg.Dev, "examples to validate on")
+	f.IntVar(&cfg.Epochs, "epochs", cfg.Epochs, "passes over the data (unless --max-steps is given)")
+	f.BoolVar(&cfg.KeepMask, "keep-mask", cfg.KeepMask, "keep the mask: sparse fine-tuning")
+	trainFlags(f, &cfg.Config)
+	return cmd
+}
+
+// maxEpochs keeps the number of steps inside an int.
+const maxEpochs = 1 << 20
+
+// finetune runs one fine-tuning into the run directory out.
+func (a *app) finetune(ctx context.Context, cfg finetuneConfig, out string, resume, force bool) (s train.Summary, err error) {
+	switch {
+	case out == "":
+		return s, usageErrorf("-o is missing: the run directory to write")
+	case cfg.From == "":
+		return s, usageErrorf("finetune: --from is missing: the run or checkpoint to start from")
+	case cfg.Data == "":
+		return s, usageErrorf("finetune: --data is missing: the examples to train on")
+	case cfg.Epochs < 1 || cfg.Epochs > maxEpochs:
+		return s, usageErrorf("finetune: --epochs %d is outside 1 to %d", cfg.Epochs, maxEpochs)
+	}
+	m, tok, err := loadModel(cfg.From, !cfg.KeepMask)
+	if err != nil {
+		return s, err
+	}
+	if cfg.KeepMask && m.Masks == nil {
+		return s, withHint(fmt.Errorf("finetune: %s: --keep-mask, but the checkpoint has no mask", cfg.From), "leave --keep-mask out for a dense model")
+	}
+	eot, err := endOfText(tok, cfg.From)
+	if err != nil {
+		return s, err
+	}
+	if cfg.SeqLen == 0 {
+		cfg.SeqLen = m.Config.NCtx
+	}
+	if cfg.SeqLen > m.Config.NCtx {
+		return s, usageErrorf("finetune: seq_len is %d, the model has %d positions", cfg.SeqLen, m.Config.NCtx)
+	}
+	source, err := openExamples(cfg.Data, tok, eot, cfg.SeqLen, cfg.Seed)
+	if err != nil {
+		return s, err
+	}
+	if cfg.MaxSteps == 0 {
+		cfg.MaxSteps = (source.Len()*cfg.Epochs + cfg.BatchSize - 1) / max(cfg.BatchSize, 1)
+	}
+	if err := cfg.Config.Validate(); err != nil {
+		return s, &usageError{err: err}
+	}
+	r := &train.Run{Dir: out, Config: cfg.Config, Model: m, Train: source, EOS: int(eot), SaveFiles: tokenizerSaver(tok)}
+	if cfg.Dev != "" {
+		if r.Valid, err = openExamples(cfg.Dev, tok, eot, cfg.SeqLen, cfg.Seed); err != nil {
+			return s, err
+		}
+	}
+	// The ledger prices a sequence at the mean length of the examples.
+	if r.FLOPsPerSequence, err = analysis.TrainingFLOPs(m.Config, source.MeanLen(), m.Masks); err != nil {
+		return s, err
+	}
+	if resume {
+		if err := resumeRun(r); err != nil {
+			return s, err
+		}
+	} else if err := startRunDir(out, force, cfg); err != nil {
+		return s, err
+	}
+	arm := "dense"
+	if m.Masks != nil {
+		arm = "sparse"
+	}
+	a.logf("finetune: %s, %d examples, %d steps of %d", arm, source.Len(), cfg.MaxSteps, cfg.BatchSize)
+	return a.train(ctx, "finetune", r)
+}
+
+// loadModel reads a model with its tokenizer, which lies beside the weights.
+func loadModel(path string, dense bool) (*gpt.Model, *bpe.Tokenizer, error) {
+	dir, err := modelDir(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	tok, err := bpe.Load(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := gpt.Load(path, dense)
+	if err != nil {
+		return nil, nil, err
+	}
+	if tok.VocabSize() > m.Config.VocabSize {
+		return nil, nil, fmt.Errorf("%s: the tokenizer has %d tokens, the model %d", dir, tok.VocabSize(), m.Config.VocabSize)
+	}
+	return m, tok, nil
+}
+
+// modelDir returns the directory of the checkpoint that path names.
+func modelDir(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", withPresetPathHint(path, err)
+	}
+	if !info.IsDir() {
+		return filepath.Dir(path), nil
+	}
+	return gpt.CheckpointDir(path)
+}
+
+// withPresetPathHint explains that a preset has no weights.
+func withPresetPathHint(path string, err error) error {
+	if _, ok := gpt.Preset(path); ok {
+		return withHint(fmt.Errorf("model: %s: is a preset, which is a shape without weights", path), "name a run or a checkpoint directory")
+	}
+	return fmt.Errorf("model: %w", err)
+}
+
+// openExamples reads the examples of a file and frames them for the model.
+func openExamples(path string, tok *bpe.Tokenizer, eot int32, seqLen int, seed uint64) (*data.Examples, error) {
+	rows, err := nlg.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var list []data.Example
+	for i, row := range rows {
+		prompt, err := promptOf(path, row)
+		if err != nil {
+			return nil, fmt.Errorf("%s: example %d: %w", path, i+1, err)
+		}
+		if len(row.References) == 0 {
+			return nil, fmt.Errorf("%s: example %d: has no text to learn", path, i+1)
+		}
+		for _, ref := range row.References {
+			ids, n := nlg.Frame(tok, eot, prompt, ref)
+			list = append(list, data.Example{Tokens: ids, Prompt: n})
+		}
+	}
+	x, err := data.NewExamples(list, seqLen, eot, seed)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return x, nil
+}
+
+// promptOf returns the prompt of an example: an E2E meaning representation is
+// written out as LoRA's pipeline does, anything else stands as it is.
+func promptOf(path string, e nlg.Example) (string, error) {
+	if strings.HasSuffix(strings.TrimSuffix(path, ".gz"), ".csv") {
+		return nlg.LinearizeMR(e.Source)
+	}
+	return e.Source, nil
+}

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spdfctl/spdfctl/formats/maskfile"
+	"github.com/spdfctl/spdfctl/formats/safetensors"
+	"github.com/spdfctl/spdfctl/masks"
+	"github.com/spdfctl/spdfctl/train/gpt"
+)
+
+func newMaskVerifyCmd(a *app) *cobra.Command {
+	var weights string
+	cmd := &cobra.Command{
+		Use:   "verify FILE [--weights CKPT]",
+		Short: "Check a mask file, and that a checkpoint obeys it",
+		Long: `Verify counts and hashes every mask and compares with what the file says. With
+--weights it also makes sure that every pruned weight of a GPT-2 checkpoint in
+safetensors is exactly +0, all its bits zero, in the dtype in which it is
+stored; CKPT is a file, an index, a directory or a run directory.
+A difference ends the command with exit code 3.`,
+		Example: `  spdfctl mask verify mask.safetensors
+  spdfctl mask verify mask.safetensors --weights runs/sparse`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.verifyMask(args[0], weights)
+		},
+	}
+	cmd.Flags().StringVar(&weights, "weights", "", "checkpoint whose pruned weights must be +0")
+	return cmd
+}
+
+// maskVerdict is the document of "mask verify --json".
+type maskVerdict struct {
+	OK      bool         `json:"ok"`
+	Masks   int          `json:"masks"`
+	Kept    int          `json:"kept"`
+	Total   int          `json:"total"`
+	Weights *weightsSeen `json:"weights,omitempty"` // with --weights
+}
+
+// weightsSeen says what a checkpoint has where masks prune.
+type weightsSeen struct {
+	Pruned  int           `json:"pruned"`  // weights that the masks prune
+	NonZero int           `json:"nonzero"` // those that are not exactly +0
+	Tensors []weightsLeft `json:"tensors"` // the masks that have such
+}
+
+type weightsLeft struct {
+	Name    string `json:"name"`
+	Part    string `json:"part"`
+	NonZero int    `json:"nonzero"`
+	First   [2]int `json:"first"` // (out, in)
+}
+
+func (a *app) verifyMask(file, weights string) error {
+	set, err := readMasks(file)
+	if err != nil {
+		var changed *maskfile.MismatchError
+		if errors.As(err, &changed) {
+			return differenceErrorf("mask verify: %w", err)
+		}
+		return err
+	}
+	v := maskVerdict{OK: true, Masks: len(set.Masks), Kept: set.Kept(), Total: set.Total()}
+	var found []gpt.Awake
+	if weights != "" {
+		f, err := openCheckpoint(weights)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if found, err = gpt.FindAwake(f, set); err != nil {
+			return fmt.Errorf("mask verify: %s: %w", weights, err)
+		}
+		v.Weights = &weightsSeen{Pruned: v.Total - v.Kept, Tensors: []weightsLeft{}}
+		for _, w := range found {
+			v.OK = false
+			v.Weights.NonZero += w.Count
+			v.Weights.Tensors = append(v.Weights.Tensors, weightsLeft{w.Mask.Name, w.Mask.Part, w.Count, [2]int{w.Row, w.Col}})
+		}
+	}
+	if err := a.printVerdict(v); err != nil {
+		return err
+	}
+	if !v.OK {
+		w := found[0]
+		return differenceErrorf("mask verify: %s: %d of %d pruned weights are not +0, the first is (%d, %d) of %s",
+			weights, v.Weights.NonZero, v.Weights.Pruned, w.Row, w.Col, w.Mask.Key())
+	}
+	return nil
+}
+
+func (a *app) printVerdict(v maskVerdict) error {
+	if a.json {
+		return a.printJSON(v)
+	}
+	_, err := fmt.Fprintf(a.stdout, "%d masks, %d of %d weights kept: counts and hashes agree\n", v.Masks, v.Kept, v.Total)
+	if err != nil || v.Weights == nil {
+		return err
+	}
+	if v.OK {
+		_, err = fmt.Fprintf(a.stdout, "%d pruned weights are +0\n", v.Weights.Pruned)
+		return err
+	}
+	fmt.Fprintln(a.stdout)
+	t := newTable("matrix", "not +0", "first")
+	for _, w := range v.Weights.Tensors {
+		key := masks.Target{Name: w.Name, Part: w.Part}.Key()
+		t.add(key, strconv.Itoa(w.NonZero), fmt.Sprintf("(%d, %d)", w.First[0], w.First[1]))
+	}
+	return t.print(a.stdout)
+}
+
+// openCheckpoint opens the safetensors of a file, an index, a directory or a
+// run directory.
+func openCheckpoint(path string) (*safetensors.File, error) {
+	f, err := safetensors.Open(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if info, statErr := os.Stat(path); statErr != nil || !info.IsDir() {
+		return nil, err
+	}
+	dir, dirErr := gpt.CheckpointDir(path)
+	if dirErr != nil || dir == path {
+		return nil, err // the directory holds no weights, whatever else it holds
+	}
+	return safetensors.Open(dir)
+}
+
+func newMaskDiffCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "diff A B",
+		Short: "Compare the kept weights of two mask files",
+		Long: `Diff prints, for every matrix, how many weights both masks keep and how many only
+one of them does. How the masks were made does not count. A difference ends the
+command with exit code 3.`,
+		Example: `  spdfctl mask diff a.safetensors b.safetensors
+  spdfctl mask diff runs/one runs/two --json`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.diffMasks(args[0], args[1])
+		},
+	}
+}
+
+// maskDiff is the document of "mask diff --json".
+type maskDiff struct {
+	Equal   bool           `json:"equal"`
+	OnlyInA []string       `json:"only_in_a"` // masks of which the other file has none of the same shape
+	OnlyInB []string       `json:"only_in_b"`
+	Tensors []maskOverlap  `json:"tensors"` // masks that both files have
+	Sum     maskOverlapSum `json:"sum"`
+}
+
+type maskOverlap struct {
+	Name  string `json:"name"`
+	Part  string `json:"part"`
+	Shape [2]int `json:"shape"`
+	maskOverlapSum
+}
+
+// maskOverlapSum counts weights by who keeps them.
+type maskOverlapSum struct {
+	Both  int `json:"both"`
+	OnlyA int `json:"only_a"`
+	OnlyB int `json:"only_b"`
+}
+
+func (a *app) diffMasks(fileA, fileB string) error {
+	x, err := readMasks(fileA)
+	if err != nil {
+		return err
+	}
+	y, err := readMasks(fileB)
+	if err != nil {
+		return err
+	}
+	d := compareMasks(x, y)
+	if a.json {
+		err = a.printJSON(d)
+	} else {
+		err = a.printMaskDiff(d)
+	}
+	if err != nil || d.Equal {
+		return err
+	}
+	return differenceErrorf("mask diff: %s and %s differ: %d weights are kept by both, %d only by the first, %d only by the second; %d and %d matrices have no counterpart",
+		fileA, fileB, d.Sum.Both, d.Sum.OnlyA, d.Sum.OnlyB, len(d.OnlyInA), len(d.OnlyInB))
+}
+
+func compareMasks(x, y *masks.Set) maskDiff {
+	d := maskDiff{OnlyInA: []string{}, OnlyInB: []string{}, Tensors: []maskOverlap{}}
+	same := func(m, o *masks.Mask) bool { return o != nil && m.Target() == o.Target() }
+	for _, m := range x.Masks {
+		o := y.Find(m.Name, m.Part)
+		if !same(m, o) {
+			d.OnlyInA = append(d.OnlyInA, m.Key())
+			continue
+		}
+		t := maskOverlap{Name: m.Name, Part: m.Part, Shape: [2]int{m.Out, m.In}}
+		t.Both, t.OnlyA, t.OnlyB = m.Overlap(o)
+		d.Sum.Both += t.Both
+		d.Sum.OnlyA += t.OnlyA
+		d.Sum.OnlyB += t.OnlyB
+		d.Tensors = append(d.Tensors, t)
+	}
+	for _, o := range y.Masks {
+		if !same(o, x.Find(o.Name, o.Part)) {
+			d.OnlyInB = append(d.OnlyInB, o.Key())
+		}
+	}
+	d.Equal = d.Sum.OnlyA+d.Sum.OnlyB+len(d.OnlyInA)+len(d.OnlyInB) == 0
+	return d
+}
+
+func (a *app) printMaskDiff(d maskDiff) error {
+	t := newTable("matrix", "shape", "both", "only a", "only b")
+	for _, m := range d.Tensors {
+		key := masks.Target{Name: m.Name, Part: m.Part}.Key()
+		t.add(key, fmt.Sprintf("(%d, %d)", m.Shape[0], m.Shape[1]), strconv.Itoa(m.Both), strconv.Itoa(m.OnlyA), strconv.Itoa(m.OnlyB))
+	}
+	t.add("all", "", strconv.Itoa(d.Sum.Both), strconv.Itoa(d.Sum.OnlyA), strconv.Itoa(d.Sum.OnlyB))
+	if err := t.print(a.stdout); err != nil {
+		return err
+	}
+	for _, key := range d.OnlyInA {
+		fmt.Fprintf(a.stdout, "only in a: %s\n", key)
+	}
+	for _, key := range d.OnlyInB {
+		fmt.Fprintf(a.stdout, "only in b: %s\n", key)
+	}
+	return nil
+}
+
+func newMaskApplyCmd(a *app) *cobra.Command {
+	var (
+		out   string
+		force bool
+	)
+	cmd := &cobra.Command{
+		Use:   "apply FILE CKPT -o OUT",
+		Short: "Zero the pruned weights of a checkpoint",
+		Long: `Apply copies a GPT-2 checkpoint in safetensors to the file OUT and sets every
+pruned weight to +0. Names, dtypes, metadata and all other weights stay as they
+are, bit for bit; the shards of an index become one file.`,
+		Example: `  spdfctl mask apply mask.safetensors gpt2/model.safetensors -o sparse.safetensors
+  spdfctl mask apply mask.safetensors runs/dense -o sparse.safetensors --force`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.applyMask(args[0], args[1], out, force)
+		},
+	}
+	cmd.Flags().StringVarP(&out, "out", "o", "", "safetensors file to write")
+	cmd.Flags().BoolVar(&force, "force", false, "replace an existing file")
+	return cmd
+}
+
+func (a *app) applyMask(file, checkpoint, out string, force bool) error {
+	if out == "" {
+		return usageErrorf("mask apply: -o is missing: the safetensors file to write")
+	}
+	set, err := readMasks(file)
+	if err != nil {
+		return err
+	}
+	f, err := openCheckpoint(checkpoint)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	changed := 0
+	tensors, err := gpt.ZeroPruned(f, set, func(_ *masks.Mask, n int) { changed += n })
+	if err != nil {
+		return fmt.Errorf("mask apply: %s: %w", checkpoint, err)
+	}
+	if err := safetensors.WriteFile(out, force, tensors, f.Metadata()); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return withHint(fmt.Errorf("mask apply: %s: exists", out), "--force replaces it")
+		}
+		return err
+	}
+	pruned := set.Total() - set.Kept()
+	a.logf("mask apply: %s: %d pruned weights are +0, %d of them were not before", out, pruned, changed)
+	if a.json {
+		return a.printJSON(map[string]any{"pruned": pruned, "changed": changed, "total": set.Total()})
+	}
+	return nil
+}

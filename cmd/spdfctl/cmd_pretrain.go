@@ -1,0 +1,305 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spdfctl/spdfctl/analysis"
+	"github.com/spdfctl/spdfctl/formats/bpe"
+	"github.com/spdfctl/spdfctl/formats/maskfile"
+	"github.com/spdfctl/spdfctl/formats/tokens"
+	"github.com/spdfctl/spdfctl/masks"
+	"github.com/spdfctl/spdfctl/train"
+	"github.com/spdfctl/spdfctl/train/data"
+	"github.com/spdfctl/spdfctl/train/gpt"
+)
+
+// pretrainConfig is the configuration file of pretrain.
+type pretrainConfig struct {
+	Model     string `yaml:"model"`      // preset or config.json; empty: the shape below
+	NLayer    int    `yaml:"n_layer"`    // shape of a model of one's own
+	NHead     int    `yaml:"n_head"`     //
+	NEmbd     int    `yaml:"n_embd"`     //
+	NCtx      int    `yaml:"n_ctx"`      // longest sequence
+	VocabSize int    `yaml:"vocab_size"` // 0: the tokenizer's
+
+	Data    string `yaml:"data"`     // directory that "data prepare" wrote
+	ValData string `yaml:"val_data"` // likewise; empty: val beside train, if there is one
+
+	Sparsity string `yaml:"sparsity"` // fraction pruned of each sparsified matrix
+	Mask     string `yaml:"mask"`     // mask file, instead of sparsity
+
+	train.Config `yaml:",inline"`
+}
+
+func newPretrainCmd(a *app) *cobra.Command {
+	cfg := pretrainConfig{NLayer: 6, NHead: 6, NEmbd: 384, NCtx: 256, Sparsity: "0", Config: train.Defaults()}
+	var (
+		file, out     string
+		resume, force bool
+	)
+	cmd := &cobra.Command{
+		Use:   "pretrain --data DIR -o RUN [--config FILE]",
+		Short: "Pre-train a GPT sparsely or densely",
+		Long: `Pretrain trains a GPT-2 model from scratch on token shards. With --sparsity or
+--mask only the kept weights exist: their values, gradients and moments.
+
+Every setting is a key of the YAML file given by --config, with underscores,
+and a flag, with dashes; a flag wins. The run directory gets the resolved
+config.yaml, metrics.jsonl and checkpoints that transformers loads. Ctrl-C
+writes a checkpoint; --resume goes on from the newest one with the same bits.`,
+		Example: `  spdfctl pretrain --data tokens --sparsity 0.75 --n-layer 6 --n-embd 384 --max-steps 2000 -o runs/sparse
+  spdfctl pretrain --resume -o runs/sparse`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if resume && force {
+				return usageErrorf("pretrain: --resume and --force exclude each other")
+			}
+			if resume {
+				if err := resumeConfig(cmd, out, file, &cfg); err != nil {
+					return err
+				}
+			} else if err := loadConfig(cmd, file, &cfg); err != nil {
+				return err
+			}
+			s, err := a.pretrain(cmd.Context(), cfg, out, resume, force)
+			if err != nil {
+				return err
+			}
+			return a.printSummary(out, s)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&file, "config", "", "YAML file with the settings")
+	f.StringVarP(&out, "out", "o", "", "run directory to write")
+	f.BoolVar(&resume, "resume", false, "go on from the newest checkpoint of the run directory")
+	f.BoolVar(&force, "force", false, "replace the run that is in the run directory")
+	f.StringVar(&cfg.Model, "model", cfg.Model, "preset name or config.json (instead of the shape)")
+	f.IntVar(&cfg.NLayer, "n-layer", cfg.NLayer, "transformer blocks")
+	f.IntVar(&cfg.NHead, "n-head", cfg.NHead, "attention heads")
+	f.IntVar(&cfg.NEmbd, "n-embd", cfg.NEmbd, "width of the model")
+	f.IntVar(&cfg.NCtx, "n-ctx", cfg.NCtx, "longest sequence in tokens")
+	f.IntVar(&cfg.VocabSize, "vocab-size", cfg.VocabSize, "rows of the embedding (0: the tokenizer's or the preset's)")
+	f.StringVar(&cfg.Data, "data", cfg.Data, "directory written by \"spdfctl data prepare\"")
+	f.StringVar(&cfg.ValData, "val-data", cfg.ValData, "likewise, for validation (default: DIR/val if it exists)")
+	f.StringVar(&cfg.Sparsity, "sparsity", cfg.Sparsity, "fraction of each sparsified matrix that is pruned, in [0, 1)")
+	f.StringVar(&cfg.Mask, "mask", cfg.Mask, "mask file, instead of --sparsity")
+	trainFlags(f, &cfg.Config)
+	return cmd
+}
+
+// modelConfig returns the shape of the model that cfg and the tokenizer make.
+func (cfg pretrainConfig) modelConfig(vocab int) (gpt.Config, error) {
+	c := gpt.Config{NLayer: cfg.NLayer, NHead: cfg.NHead, NEmbd: cfg.NEmbd, NCtx: cfg.NCtx, VocabSize: vocab}.WithDefaults()
+	if cfg.Model != "" {
+		var err error
+		if c, err = gpt.ResolveConfig(cfg.Model); err != nil {
+			return c, withPresetHint(err)
+		}
+	}
+	if cfg.VocabSize > 0 {
+		c.VocabSize = cfg.VocabSize
+	}
+	if c.VocabSize < vocab {
+		return c, withHint(fmt.Errorf("pretrain: vocab_size is %d, the tokenizer has %d tokens", c.VocabSize, vocab),
+			"--vocab-size %d fits", vocab)
+	}
+	return c, c.Validate()
+}
+
+// withPresetHint adds the way to the list of presets to an unknown model.
+func withPresetHint(err error) error {
+	var unknown *gpt.UnknownModelError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	if len(unknown.Nearest) > 0 {
+		return withHint(err, "did you mean %q?", unknown.Nearest[0])
+	}
+	return withHint(err, "presets are %v", gpt.PresetNames())
+}
+
+// maskSet returns the masks of cfg for a model, or nil for a dense run.
+func (cfg pretrainConfig) maskSet(c gpt.Config) (*masks.Set, error) {
+	if cfg.Mask != "" {
+		if cfg.Sparsity != "" && cfg.Sparsity != "0" {
+			return nil, usageErrorf("pretrain: --mask and --sparsity exclude each other")
+		}
+		return maskfile.Read(cfg.Mask)
+	}
+	s, err := parseSparsity("pretrain", cfg.Sparsity)
+	if err != nil || s.Float64() == 0 {
+		return nil, err
+	}
+	return randomMask(c, s, cfg.Seed)
+}
+
+// randomMask returns the static random uniform mask of a whole model.
+func randomMask(c gpt.Config, s masks.Sparsity, seed uint64) (*masks.Set, error) {
+	set, err := masks.Random(gpt.MaskTargets(c), s, seed)
+	if err != nil {
+		return nil, err
+	}
+	set.Parameters = int(c.Params().Total())
+	return set, nil
+}
+
+// pretrain runs one pre-training into the run directory out.
+func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, out string, resume, force bool) (s train.Summary, err error) {
+	if out == "" {
+		return s, usageErrorf("-o is missing: the run directory to write")
+	}
+	if cfg.Data == "" {
+		return s, withHint(usageErrorf("pretrain: --data is missing"), "\"spdfctl data prepare\" makes the directory it wants")
+	}
+	if err := cfg.Config.Validate(); err != nil {
+		return s, &usageError{err: err}
+	}
+	trainDir, valDir := splitDirs(cfg.Data, cfg.ValData)
+	tok, err := bpe.Load(cfg.Data)
+	if err != nil {
+		return s, err
+	}
+	eot, err := endOfText(tok, cfg.Data)
+	if err != nil {
+		return s, err
+	}
+	c, err := cfg.modelConfig(tok.VocabSize())
+	if err != nil {
+		return s, err
+	}
+	if cfg.SeqLen == 0 {
+		cfg.SeqLen = c.NCtx
+	}
+	if cfg.SeqLen > c.NCtx {
+		return s, usageErrorf("pretrain: seq_len is %d, the model has %d positions", cfg.SeqLen, c.NCtx)
+	}
+	source, closeTrain, err := openWindows(trainDir, tok, cfg.SeqLen, cfg.Seed)
+	if err != nil {
+		return s, err
+	}
+	defer closeTrain()
+	r := &train.Run{Dir: out, Config: cfg.Config, Train: source, EOS: int(eot), SaveFiles: tokenizerSaver(tok)}
+	if valDir != "" {
+		valid, closeValid, err := openWindows(valDir, tok, cfg.SeqLen, cfg.Seed)
+		if err != nil {
+			return s, err
+		}
+		defer closeValid()
+		r.Valid = valid
+	}
+	set, err := cfg.maskSet(c)
+	if err != nil {
+		return s, err
+	}
+	if r.FLOPsPerSequence, err = analysis.TrainingFLOPs(c, cfg.SeqLen, set); err != nil {
+		return s, err
+	}
+	if r.Model, err = gpt.New(c, set); err != nil {
+		return s, err
+	}
+	r.Model.Init(cfg.Seed)
+	if resume {
+		err = resumeRun(r)
+	} else {
+		err = startRunDir(out, force, cfg)
+	}
+	if err != nil {
+		return s, err
+	}
+	total, kept := r.Model.Counts()
+	a.logf("pretrain: %d parameters, %d kept, %d windows of %d tokens, %d steps of %d sequences",
+		total, kept, source.Len(), cfg.SeqLen, cfg.MaxSteps, cfg.BatchSize)
+	return a.train(ctx, "pretrain", r)
+}
+
+// resumeRun takes up the newest checkpoint. A run that was interrupted before
+// its first one starts with the model it has.
+func resumeRun(r *train.Run) error {
+	if _, err := os.Stat(filepath.Join(r.Dir, train.CheckpointsDir, train.LatestFile)); os.IsNotExist(err) {
+		return nil
+	}
+	dir, err := gpt.CheckpointDir(r.Dir)
+	if err != nil {
+		return err
+	}
+	return r.Resume(dir)
+}
+
+// splitDirs returns the shards to train and to validate on: the halves that
+// "data prepare" made, or the directory itself.
+func splitDirs(dir, val string) (trainDir, valDir string) {
+	trainDir, valDir = dir, val
+	if isDir(filepath.Join(dir, "train")) {
+		trainDir = filepath.Join(dir, "train")
+	}
+	if valDir == "" && isDir(filepath.Join(dir, "val")) {
+		valDir = filepath.Join(dir, "val")
+	}
+	return trainDir, valDir
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// openWindows opens token shards made with tok.
+func openWindows(dir string, tok *bpe.Tokenizer, seqLen int, seed uint64) (*data.Windows, func() error, error) {
+	s, err := tokens.Open(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if got, want := s.TokenizerHash(), tok.Hash(); got != want {
+		s.Close()
+		return nil, nil, fmt.Errorf("tokens: %s: encoded with tokenizer %.12s, the model's is %.12s", dir, got, want)
+	}
+	w, err := data.NewWindows(s, seqLen, seed)
+	if err != nil {
+		s.Close()
+		return nil, nil, fmt.Errorf("%w (in %s)", err, dir)
+	}
+	return w, s.Close, nil
+}
+
+// train runs the loop with its progress on the screen.
+func (a *app) train(ctx context.Context, what string, r *train.Run) (train.Summary, error) {
+	stop := a.watch(what, r)
+	s, err := r.Do(ctx)
+	stop()
+	switch {
+	case err == nil:
+		return s, nil
+	case ctx.Err() != nil && s.Steps > 0:
+		return s, withHint(fmt.Errorf("%s: %s: %w after step %d of %d", what, r.Dir, ctx.Err(), s.Steps, r.Config.MaxSteps),
+			"go on with: spdfctl %s --resume -o %s", what, r.Dir)
+	}
+	return s, fmt.Errorf("%s: %s: %w", what, r.Dir, err)
+}
+
+// printSummary prints what came out of a run in dir.
+func (a *app) printSummary(dir string, s train.Summary) error {
+	if a.json {
+		return a.printJSON(map[string]any{
+			"run": dir, "checkpoint": s.Directory, "steps": s.Steps, "tokens": s.Tokens,
+			"flops": s.FLOPs, "seconds": s.Time.Seconds(), "loss": s.Loss, "val_loss": s.ValLoss,
+		})
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "checkpoint\t%s\n", s.Directory)
+	fmt.Fprintf(w, "steps\t%d\n", s.Steps)
+	fmt.Fprintf(w, "tokens\t%d\n", s.Tokens)
+	fmt.Fprintf(w, "training FLOPs\t%.4g\n", s.FLOPs)
+	fmt.Fprintf(w, "seconds\t%.1f\n", s.Time.Seconds())
+	fmt.Fprintf(w, "loss\t%.4f\n", s.Loss)
+	if s.ValLoss != nil {
+		fmt.Fprintf(w, "validation loss\t%.4f\n", *s.ValLoss)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/spdfctl/spdfctl/formats"
+	"github.com/spdfctl/spdfctl/formats/bpe"
+	"github.com/spdfctl/spdfctl/train"
+)
+
+// trainFlags defines a flag for every field of c, with its present value as
+// the default. Each flag is the key of the configuration file with dashes.
+func trainFlags(f *pflag.FlagSet, c *train.Config) {
+	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of the initial weights, the mask and the order of the data")
+	f.IntVar(&c.BatchSize, "batch-size", c.BatchSize, "sequences per optimizer step")
+	f.IntVar(&c.MicroBatchSize, "micro-batch-size", c.MicroBatchSize, "sequences per pass; their gradients are summed (0: all of a step)")
+	f.IntVar(&c.SeqLen, "seq-len", c.SeqLen, "tokens per sequence (0: the model's context)")
+	f.IntVar(&c.MaxSteps, "max-steps", c.MaxSteps, "optimizer steps of the whole run")
+	f.Float64Var(&c.LR, "lr", c.LR, "peak learning rate")
+	f.Float64Var(&c.MinLRRatio, "min-lr-ratio", c.MinLRRatio, "final learning rate as a fraction of the peak")
+	f.StringVar(&c.LRSchedule, "lr-schedule", c.LRSchedule, "constant, linear or cosine")
+	f.IntVar(&c.WarmupSteps, "warmup-steps", c.WarmupSteps, "steps of linear warm-up (-1: a tenth of the run, at most 500)")
+	f.Float64Var(&c.Beta1, "beta1", c.Beta1, "AdamW: decay of the first moment")
+	f.Float64Var(&c.Beta2, "beta2", c.Beta2, "AdamW: decay of the second moment")
+	f.Float64Var(&c.Eps, "eps", c.Eps, "AdamW: added to the root of the second moment")
+	f.Float64Var(&c.WeightDecay, "weight-decay", c.WeightDecay, "AdamW: decay of matrices and embeddings, not of biases and norms")
+	f.Float64Var(&c.GradClip, "grad-clip", c.GradClip, "largest global gradient norm (0: no clipping)")
+	f.IntVar(&c.LogEvery, "log-every", c.LogEvery, "steps between lines of metrics.jsonl")
+	f.IntVar(&c.EvalEvery, "eval-every", c.EvalEvery, "steps between validations (0: at the end only)")
+	f.IntVar(&c.EvalSequences, "eval-sequences", c.EvalSequences, "sequences of one validation (0: all)")
+	f.IntVar(&c.SaveEvery, "save-every", c.SaveEvery, "steps between checkpoints (0: at the end only)")
+	f.IntVar(&c.KeepLast, "keep-last", c.KeepLast, "newest checkpoints that stay on disk (0: all)")
+}
+
+// maxConfigFile bounds a configuration file; real ones hold a few kB.
+const maxConfigFile = 1 << 20
+
+// loadConfig fills c, to which the flags of cmd are bound: defaults first,
+// then the file, if path is not empty, then the flags that were given. A field
+// that c does not have is an error with its line.
+func loadConfig(cmd *cobra.Command, path string, c any) error {
+	if path == "" {
+		return nil
+	}
+	given := map[string]string{}
+	cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = f.Value.String() })
+	if err := readYAML(path, c); err != nil {
+		return err
+	}
+	for name, value := range given {
+		if err := cmd.Flags().Set(name, value); err != nil {
+			return usageErrorf("%s: --%s: %w", cmd.Name(), name, err)
+		}
+	}
+	return nil
+}
+
+// resumeConfig fills *cfg with the configuration that the run in out was
+// started with, and makes sure that the file and the flags given now say
+// nothing else.
+func resumeConfig[C any](cmd *cobra.Command, out, file string, cfg *C) error {
+	if out == "" {
+		return usageErrorf("-o is missing: the run directory to resume")
+	}
+	path := filepath.Join(out, train.ConfigFile)
+	if err := loadConfig(cmd, path, cfg); err != nil {
+		return withHint(err, "--resume needs the run directory of an earlier %s", cmd.Name())
+	}
+	now := reflect.ValueOf(*cfg) // with the flags of this command line
+	if file != "" {
+		if err := loadConfig(cmd, file, cfg); err != nil {
+			return err
+		}
+		now = reflect.ValueOf(*cfg)
+	}
+	if err := readYAML(path, cfg); err != nil {
+		return err
+	}
+	was := reflect.ValueOf(*cfg)
+	for _, field := range reflect.VisibleFields(was.Type()) {
+		if field.Anonymous {
+			continue
+		}
+		if x, y := was.FieldByIndex(field.Index).Interface(), now.FieldByIndex(field.Index).Interface(); x != y {
+			key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+			return withHint(fmt.Errorf("%s: %s: %s was %v when the run started and is %v now", cmd.Name(), out, key, x, y),
+				"a run goes on as it was started: leave the flag out")
+		}
+	}
+	return nil
+}
+
+// readYAML decodes a configuration file into c, strictly.
+func readYAML(path string, c any) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	if info.Size() > maxConfigFile {
+		return fmt.Errorf("config: %s: %d bytes, limit %d", path, info.Size(), maxConfigFile)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	if len(data) == 0 {
+		return fmt.Errorf("config: %s: the file is empty", path)
+	}
+	if err := yaml.Load(data, c, yaml.WithKnownFields()); err != nil {
+		return fmt.Errorf("config: %s: %w", path, err)
+	}
+	return nil
+}
+
+// startRunDir makes the run directory and writes its resolved configuration.
+// It refuses a directory that holds anything, unless force empties the run in
+// it: what this program writes there goes, a stranger's files stay.
+func startRunDir(dir string, force bool, config any) error {
+	if dir == "" {
+		return usageErrorf("-o is missing: the run directory to write")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("run: %w", err)
+	}
+	if len(entries) > 0 {
+		if !force {
+			return withHint(fmt.Errorf("run: %s: holds %d files already", dir, len(entries)),
+				"take another -o, go on with --resume, or start anew with --force")
+		}
+		for _, name := range []string{train.CheckpointsDir, train.MetricsFile, train.ConfigFile} {
+			if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+				return fmt.Errorf("run: %w", err)
+			}
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	text, err := yaml.Dump(config)
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	return formats.WriteAtomic(filepath.Join(dir, train.ConfigFile), true, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
+// watch attaches the progress of run to the screen and returns a function that
+// takes it off again.
+func (a *app) watch(what string, r *train.Run) (stop func()) {
+	p := a.startProgress(what, "steps", int64(r.Config.MaxSteps))
+	r.OnStep = func(m train.Metrics) {
+		note := fmt.Sprintf("loss %.3f, %s tokens/s", m.Loss, humanRate(m.TokensPerSecond))
+		if m.ValLoss != nil {
+			note += fmt.Sprintf(", validation %.3f", *m.ValLoss)
+		}
+		p.Set(int64(m.Step), note)
+	}
+	return a.closeProgress
+}
+
+// humanRate prints a rate with three significant digits.
+func humanRate(x float64) string {
+	if x >= 1000 {
+		return strconv.FormatFloat(x/1000, 'g', 3, 64) + "k"
+	}
+	return strconv.FormatFloat(x, 'f', 0, 64)
+}
+
+// tokenizerSaver returns the SaveFiles of a run that keeps tok beside the model.
+func tokenizerSaver(tok *bpe.Tokenizer) func(dir string) error {
+	return func(dir string) error { return tok.Save(dir) }
+}
+
+// endOfText returns the id that frames documents, which a tokenizer needs here.
+func endOfText(tok *bpe.Tokenizer, path string) (int32, error) {
+	id, ok := tok.EndOfText()
+	if !ok {
+		return 0, fmt.Errorf("tokenizer: %s: has no <|endoftext|> token", path)
+	}
+	return id, nil
+}

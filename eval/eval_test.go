@@ -1,0 +1,226 @@
+package eval_test
+
+import (
+	"context"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/spdfctl/spdfctl/eval"
+	"github.com/spdfctl/spdfctl/train/gpt"
+)
+
+var config = gpt.Config{VocabSize: 13, NCtx: 8, NEmbd: 8, NLayer: 1, NHead: 2}.WithDefaults()
+
+func newModel(t *testing.T) *gpt.Model {
+	t.Helper()
+	m, err := gpt.New(config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Init(1)
+	for _, p := range m.Params {
+		for i := range p.W {
+			p.W[i] *= 20 // off the uniform distribution
+		}
+	}
+	return m
+}
+
+func text(n int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32((i*i + 3) % config.VocabSize)
+	}
+	return ids
+}
+
+// negLogP returns the cross-entropy of ids[i] after ids[from:i].
+func negLogP(t *testing.T, m *gpt.Model, ids []int32, from, i int) float64 {
+	t.Helper()
+	v := config.VocabSize
+	logits := make([]float32, (i-from)*v)
+	if err := m.Logits(logits, ids[from:i], 1, i-from); err != nil {
+		t.Fatal(err)
+	}
+	last := logits[len(logits)-v:]
+	var sum float64
+	for _, x := range last {
+		sum += math.Exp(float64(x - last[ids[i]]))
+	}
+	return math.Log(sum)
+}
+
+// TestPerplexityWindows computes every prediction by itself, from the context
+// that the windowing gives it.
+func TestPerplexityWindows(t *testing.T) {
+	m := newModel(t)
+	for _, c := range []struct{ n, window, stride int }{
+		{30, 8, 8}, {30, 8, 4}, {30, 8, 1}, {30, 5, 3}, {2, 8, 8}, {9, 8, 8}, {10, 8, 8},
+	} {
+		ids := text(c.n)
+		var want float64
+		for i := 1; i < c.n; i++ {
+			// The first window that reaches position i predicts it.
+			start := 0
+			for start+c.window < i {
+				start += c.stride
+			}
+			want += negLogP(t, m, ids, start, i)
+		}
+		want /= float64(c.n - 1)
+		last := 0
+		p, err := eval.MeasurePerplexity(context.Background(), m, ids, c.window, c.stride, 100, func(done int) { last = done })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Tokens != c.n-1 || last != c.n-1 {
+			t.Errorf("%+v: %d tokens predicted, progress ends at %d, want %d", c, p.Tokens, last, c.n-1)
+		}
+		if math.Abs(p.Loss-want) > 1e-5*want {
+			t.Errorf("%+v: loss is %g, want %g", c, p.Loss, want)
+		}
+		if bits := want * float64(c.n-1) / math.Ln2 / 100; math.Abs(p.BitsPerByte-bits) > 1e-5*bits || math.Abs(p.Perplexity-math.Exp(want)) > 1e-4*p.Perplexity {
+			t.Errorf("%+v: %g bits per byte and perplexity %g, want %g and %g", c, p.BitsPerByte, p.Perplexity, bits, math.Exp(want))
+		}
+	}
+}
+
+func TestPerplexityRefuses(t *testing.T) {
+	m := newModel(t)
+	for name, c := range map[string]struct{ n, window, stride int }{
+		"one token":    {1, 8, 8},
+		"window":       {30, 9, 1},
+		"stride":       {30, 8, 0},
+		"wide stride":  {30, 4, 5},
+		"small window": {30, 1, 1},
+	} {
+		if _, err := eval.MeasurePerplexity(context.Background(), m, text(c.n), c.window, c.stride, 0, nil); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := eval.MeasurePerplexity(context.Background(), m, []int32{1, 99, 2}, 8, 8, 0, nil); err == nil {
+		t.Error("a token outside the vocabulary is accepted")
+	}
+}
+
+// TestGreedy follows the largest logit by hand.
+func TestGreedy(t *testing.T) {
+	m := newModel(t)
+	prompt := []int32{3, 4}
+	got, err := eval.Generate(context.Background(), m, prompt, 0, eval.Sampling{}, eval.Limits{MaxTokens: 100}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := slices.Clone(prompt)
+	v := config.VocabSize
+	for len(ids) <= config.NCtx {
+		logits := make([]float32, len(ids)*v)
+		if err := m.Logits(logits, ids, 1, len(ids)); err != nil {
+			t.Fatal(err)
+		}
+		last := logits[len(logits)-v:]
+		ids = append(ids, int32(slices.Index(last, slices.Max(last))))
+	}
+	if !slices.Equal(got, ids[2:]) {
+		t.Errorf("greedy text is %v, want %v up to the end of the context", got, ids[2:])
+	}
+	stopped, err := eval.Generate(context.Background(), m, prompt, 0, eval.Sampling{}, eval.Limits{MaxTokens: 100, Stop: []int32{ids[4]}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := ids[2:][:slices.Index(ids[2:], ids[4])]; !slices.Equal(stopped, want) {
+		t.Errorf("text with a stop is %v, want %v", stopped, want)
+	}
+	// A top-k of 1 leaves sampling no choice.
+	sampled, err := eval.Generate(context.Background(), m, prompt, 0, eval.Sampling{Temperature: 2, TopK: 1}, eval.Limits{MaxTokens: 100}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(sampled, got) {
+		t.Errorf("top-k 1 gives %v, greedy %v", sampled, got)
+	}
+}
+
+// TestSamplingFrequencies draws the token after one prompt many times and
+// compares the counts with the softmax of its logits.
+func TestSamplingFrequencies(t *testing.T) {
+	m := newModel(t)
+	prompt := []int32{5}
+	v := config.VocabSize
+	logits := make([]float32, v)
+	if err := m.Logits(logits, prompt, 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	const temperature, topK, n = 1.5, 6, 4000
+	order := make([]int, v)
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		if logits[a] > logits[b] {
+			return -1
+		}
+		return 1
+	})
+	p := make([]float64, v)
+	var sum float64
+	for _, i := range order[:topK] {
+		p[i] = math.Exp(float64(logits[i]) / temperature)
+		sum += p[i]
+	}
+	prompts := make([][]int32, n)
+	for i := range prompts {
+		prompts[i] = prompt
+	}
+	s := eval.Sampling{Temperature: temperature, TopK: topK, Seed: 3}
+	texts, err := eval.GenerateAll(context.Background(), m, prompts, s, eval.Limits{MaxTokens: 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := make([]float64, v)
+	for _, x := range texts {
+		counts[x[0]]++
+	}
+	for i := range p {
+		want := n * p[i] / sum
+		// Five standard deviations of a binomial count.
+		if math.Abs(counts[i]-want) > 5*math.Sqrt(want)+1e-9 {
+			t.Errorf("token %d drawn %g times, want about %.1f", i, counts[i], want)
+		}
+	}
+	again, err := eval.GenerateAll(context.Background(), m, prompts, s, eval.Limits{MaxTokens: 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range again {
+		if again[i][0] != texts[i][0] {
+			t.Fatalf("text %d differs under the same seed", i)
+		}
+	}
+}
+
+func TestTopP(t *testing.T) {
+	m := newModel(t)
+	// So small a p leaves the likeliest token only.
+	s := eval.Sampling{Temperature: 1, TopP: 1e-9}
+	got, err := eval.Generate(context.Background(), m, []int32{5}, 0, s, eval.Limits{MaxTokens: 5}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := eval.Generate(context.Background(), m, []int32{5}, 0, eval.Sampling{}, eval.Limits{MaxTokens: 5}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("top-p of 1e-9 gives %v, greedy %v", got, want)
+	}
+}
+
+func TestSamplingValidate(t *testing.T) {
+	for _, s := range []eval.Sampling{{Temperature: -1}, {Temperature: math.NaN()}, {TopK: -1}, {TopP: 1.1}, {TopP: math.NaN()}} {
+		if s.Validate() == nil {
+			t.Errorf("%+v is accepted", s)
+		}
+	}
+}

@@ -1,0 +1,295 @@
+package convert
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spdfctl/spdfctl/formats/stored"
+	"github.com/spdfctl/spdfctl/masks"
+)
+
+// A mask belongs to a matrix (out, in) of the mathematics; its name is that of
+// the stored tensor, without what wraps it, and its part says which of several
+// matrices in that tensor: q, k or v. In llm.c's layout, whose tensors hold all
+// layers, masks have the names of GPT-2's hf layout.
+//
+// Masks are carried by the copies that carry the weights, on one byte for each
+// element: so the mask of the converted weights is the converted mask.
+
+// maskedSlot is a matrix that can have a mask.
+type maskedSlot struct {
+	name, part string
+	slot       string
+}
+
+// maskedSlots lists the matrices of a model, under the names that masks have in
+// a layout.
+func (f *family) maskedSlots(l *layout, d dims) []maskedSlot {
+	if l.stacked {
+		l = gpt2HF
+	}
+	var list []maskedSlot
+	for _, s := range f.specs(l, d, 0) {
+		if s.row.when == alias || s.row.kind == vector {
+			continue
+		}
+		name := s.name
+		if f != gpt2 && !s.row.full {
+			name = l.prefix + name
+		}
+		for _, p := range s.places {
+			part := ""
+			if len(s.places) > 1 {
+				part = p.slot[strings.LastIndexByte(p.slot, '.')+1:]
+			}
+			list = append(list, maskedSlot{name, part, p.slot})
+		}
+	}
+	return list
+}
+
+// carryMasks gives the masks the names and the order of the new layout.
+func (p *Plan) carryMasks() error {
+	set := p.Options.Masks
+	if set == nil {
+		return nil
+	}
+	var list []*masks.Mask
+	var err error
+	switch {
+	case p.Options.Map != nil:
+		list, err = p.carryByMap(set)
+	case p.model == nil:
+		list, err = set.Masks, p.checkPlain(set)
+	default:
+		list, err = p.carryBySlot(set)
+	}
+	if err != nil {
+		return fmt.Errorf("convert: %w", err)
+	}
+	if p.Masks, err = masks.NewSet(list, set.Recipe, set.Parameters); err != nil {
+		return fmt.Errorf("convert: %w", err)
+	}
+	return nil
+}
+
+// checkPlain makes sure that every mask has a tensor of its shape.
+func (p *Plan) checkPlain(set *masks.Set) error {
+	for _, m := range set.Masks {
+		t, ok := p.tensorOf(m.Name)
+		if !ok || m.Part != "" {
+			return fmt.Errorf("mask %q: no tensor that is this matrix", m.Key())
+		}
+		if !slices.Equal(t.Shape, []int{m.Out, m.In}) {
+			return fmt.Errorf("mask %q: mask is (%d, %d), tensor %q is %s", m.Key(), m.Out, m.In, t.Name, t.Info)
+		}
+	}
+	return nil
+}
+
+// tensorOf finds a tensor of the source by its name, or by its name without
+// what wraps it.
+func (p *Plan) tensorOf(name string) (stored.Tensor, bool) {
+	for _, t := range p.Source.Tensors {
+		if t.Name == name {
+			return t, true
+		}
+	}
+	for _, t := range p.Source.Tensors {
+		if strip(t.Name) == strip(name) {
+			return t, true
+		}
+	}
+	return stored.Tensor{}, false
+}
+
+// keeps holds, for the tensors of the source that have masks, one byte for each
+// element: 1 where it is kept.
+type keeps struct {
+	plan  *Plan
+	marks map[string][]mark // by the name of the tensor
+}
+
+// mark is a mask and the view of the tensor that it is of.
+type mark struct {
+	mask *masks.Mask
+	view stored.View
+}
+
+func (k *keeps) add(t stored.Tensor, m *masks.Mask, v stored.View) error {
+	if v.Dims[0] != m.Out || v.Dims[1] != m.In {
+		return fmt.Errorf("mask %q: mask is (%d, %d), weight is (%d, %d)", m.Key(), m.Out, m.In, v.Dims[0], v.Dims[1])
+	}
+	k.marks[t.Name] = append(k.marks[t.Name], mark{m, v})
+	return nil
+}
+
+// of returns the bytes of a tensor, nil if no mask touches it.
+func (k *keeps) of(t stored.Tensor) []byte {
+	marks := k.marks[t.Name]
+	if marks == nil {
+		return nil
+	}
+	n, _ := t.NumElements()
+	keep := ones(int(n))
+	for _, m := range marks {
+		for i := range m.mask.Out {
+			at := m.view.Offset + i*m.view.Strides[0]
+			for j := range m.mask.In {
+				if !m.mask.Keep(i, j) {
+					keep[at+j*m.view.Strides[1]] = 0
+				}
+			}
+		}
+	}
+	return keep
+}
+
+func ones(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = 1
+	}
+	return b
+}
+
+// output returns the bytes of an output, nil if no mask touches what it is made
+// of. Padding counts as kept.
+func (k *keeps) output(o *Output) []byte {
+	if o.parts == nil {
+		t, _ := k.plan.tensorOf(o.From[0])
+		return k.of(t)
+	}
+	if !slices.ContainsFunc(o.From, func(name string) bool { return k.marks[name] != nil }) {
+		return nil
+	}
+	out := ones(stored.RowMajor(o.Shape).Elements())
+	loaded := make(map[string][]byte)
+	for _, piece := range o.parts {
+		src, ok := loaded[piece.source.Name]
+		if !ok {
+			src = k.of(piece.source)
+			loaded[piece.source.Name] = src
+		}
+		if src != nil {
+			stored.Copy(out, piece.to, src, piece.from, 1)
+		}
+	}
+	return out
+}
+
+// maskFrom reads a mask from the bytes of a tensor.
+func maskFrom(name, part string, keep []byte, v stored.View) *masks.Mask {
+	m := masks.New(name, part, v.Dims[0], v.Dims[1])
+	for i := range m.Out {
+		at := v.Offset + i*v.Strides[0]
+		for j := range m.In {
+			if keep[at+j*v.Strides[1]] != 0 {
+				m.Put(i, j, true)
+			}
+		}
+	}
+	return m
+}
+
+// carryBySlot moves masks from one layout to another.
+func (p *Plan) carryBySlot(set *masks.Set) ([]*masks.Mask, error) {
+	m := p.model
+	k := &keeps{plan: p, marks: make(map[string][]mark)}
+	slots := m.family.maskedSlots(m.layout, m.dims)
+	if m.family == gpt2 {
+		slots = append(slots, m.family.maskedSlots(gpt2HF, m.dims)...)
+	}
+	masked := make(map[string]bool)
+	for _, mask := range set.Masks {
+		found := false
+		row := 0
+		for _, s := range slots {
+			if strip(s.name) != strip(mask.Name) || mask.Part != "" && s.part != mask.Part {
+				continue
+			}
+			src, ok := m.slots[s.slot]
+			if !ok || masked[s.slot] {
+				continue
+			}
+			part := mask
+			if mask.Part == "" && s.part != "" {
+				// One mask of the fused matrix: its rows belong to the parts.
+				n := src.place.view.Dims[0]
+				if row+n > mask.Out {
+					break
+				}
+				part = rowsOf(mask, row, n)
+				row += n
+			}
+			if err := k.add(src.tensor, part, src.place.view); err != nil {
+				return nil, err
+			}
+			masked[s.slot], found = true, true
+		}
+		if !found || row > 0 && row != mask.Out {
+			return nil, fmt.Errorf("mask %q: no matrix of the layout %s of %s", mask.Key(), m.layout.name, m.family.arch)
+		}
+	}
+	if p.Layout == m.layout.name && p.Outputs[0].places == nil {
+		return set.Masks, nil // nothing moves
+	}
+	names := make(map[string]maskedSlot)
+	for _, s := range m.family.maskedSlots(m.family.layoutNamed(p.Layout), p.target) {
+		names[s.slot] = s
+	}
+	var list []*masks.Mask
+	for i := range p.Outputs {
+		o := &p.Outputs[i]
+		var keep []byte
+		for _, place := range o.places {
+			if !masked[place.slot] {
+				continue
+			}
+			if keep == nil {
+				keep = k.output(o)
+			}
+			name := names[place.slot]
+			list = append(list, maskFrom(name.name, name.part, keep, place.view))
+		}
+	}
+	return list, nil
+}
+
+// rowsOf returns the mask of rows begin to begin+n.
+func rowsOf(m *masks.Mask, begin, n int) *masks.Mask {
+	out := masks.New(m.Name, m.Part, n, m.In)
+	copy(out.Bits, m.Bits[begin*m.Stride():(begin+n)*m.Stride()])
+	return out
+}
+
+// carryByMap moves masks by the user's rules: those of whole matrices.
+func (p *Plan) carryByMap(set *masks.Set) ([]*masks.Mask, error) {
+	if err := p.checkPlain(set); err != nil {
+		return nil, err
+	}
+	k := &keeps{plan: p, marks: make(map[string][]mark)}
+	for _, mask := range set.Masks {
+		t, _ := p.tensorOf(mask.Name)
+		if err := k.add(t, mask, stored.RowMajor(t.Shape)); err != nil {
+			return nil, err
+		}
+	}
+	var list []*masks.Mask
+	for i := range p.Outputs {
+		o := &p.Outputs[i]
+		keep := k.output(o)
+		if keep == nil {
+			continue
+		}
+		if len(o.Shape) != 2 {
+			return nil, fmt.Errorf("tensor %q is %s: a mask is of a matrix", o.Name, o.Info)
+		}
+		list = append(list, maskFrom(o.Name, "", keep, stored.RowMajor(o.Shape)))
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("no tensor that is written has a mask")
+	}
+	return list, nil
+}

@@ -1,0 +1,484 @@
+package convert
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spdfctl/spdfctl/formats"
+	"github.com/spdfctl/spdfctl/formats/gguf"
+	"github.com/spdfctl/spdfctl/formats/llmc"
+	"github.com/spdfctl/spdfctl/formats/npz"
+	"github.com/spdfctl/spdfctl/formats/safetensors"
+	"github.com/spdfctl/spdfctl/formats/stored"
+	"github.com/spdfctl/spdfctl/formats/torch"
+)
+
+// Write carries the plan out: it writes the file path, or, if that is to be a
+// directory (see Plan.Directory), what transformers expects in one. Nothing is
+// left at path on an error; an existing path is refused unless force is set.
+// progress, if not nil, is called with the number of bytes written so far.
+func (p *Plan) Write(ctx context.Context, path string, force bool, progress func(done int64)) error {
+	w := &watch{ctx: ctx, progress: progress}
+	if p.Directory(path) {
+		return formats.AtomicDir(path, force, func(tmp string) error {
+			if err := p.writeDir(w, tmp); err != nil {
+				return err
+			}
+			return p.writeBesides(tmp)
+		})
+	}
+	return formats.WriteAtomic(path, force, func(to io.Writer) error {
+		if err := p.writeTo(w, to); err != nil {
+			return err
+		}
+		return p.Source.Unchanged()
+	})
+}
+
+// Directory reports whether path is to be a directory: because it ends in a
+// separator or exists as one, or because shards go into it.
+func (p *Plan) Directory(path string) bool {
+	if strings.HasSuffix(path, "/") || strings.HasSuffix(path, string(filepath.Separator)) || p.Options.ShardSize > 0 {
+		return true
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// fileName is the name of the weights in a directory.
+func (p *Plan) fileName() string {
+	switch p.Options.To {
+	case TorchZip:
+		if p.nested {
+			return "ckpt.pt"
+		}
+		return "pytorch_model.bin"
+	case Npz:
+		return "model.npz"
+	case GGUF:
+		return "model.gguf"
+	case LLMC:
+		return "model.bin"
+	}
+	return "model.safetensors"
+}
+
+func (p *Plan) writeDir(w *watch, dir string) error {
+	if p.Options.ShardSize > 0 {
+		return p.writeShards(w, dir)
+	}
+	return formats.WriteAtomic(filepath.Join(dir, p.fileName()), false, func(to io.Writer) error {
+		if err := p.writeTo(w, to); err != nil {
+			return err
+		}
+		return p.Source.Unchanged()
+	})
+}
+
+// watch counts the bytes that are written, and stops when the context is done.
+type watch struct {
+	ctx      context.Context
+	progress func(int64)
+	done     int64
+}
+
+func (w *watch) add(n int64) error {
+	w.done += n
+	if w.progress != nil {
+		w.progress(w.done)
+	}
+	return w.ctx.Err()
+}
+
+// watched returns a tensor that reports to w while it is written.
+func watched(t stored.Tensor, w *watch) stored.Tensor {
+	write := t.WriteTo
+	t.WriteTo = func(to io.Writer) error {
+		if r, ok := to.(io.ReaderFrom); ok {
+			to = &watchFrom{watchWriter{to, w}, r}
+		} else {
+			to = &watchWriter{to, w}
+		}
+		return write(to)
+	}
+	t.Range = nil
+	return t
+}
+
+type watchWriter struct {
+	to io.Writer
+	w  *watch
+}
+
+func (w *watchWriter) Write(b []byte) (int, error) {
+	n, err := w.to.Write(b)
+	if err == nil {
+		err = w.w.add(int64(n))
+	}
+	return n, err
+}
+
+type watchFrom struct {
+	watchWriter
+	r io.ReaderFrom
+}
+
+func (w *watchFrom) ReadFrom(r io.Reader) (int64, error) {
+	n, err := w.r.ReadFrom(r)
+	if err == nil {
+		err = w.w.add(n)
+	}
+	return n, err
+}
+
+// writeTo writes one file.
+func (p *Plan) writeTo(w *watch, to io.Writer) error {
+	tensors := make([]stored.Tensor, len(p.Outputs))
+	for i, o := range p.Outputs {
+		tensors[i] = watched(o.tensor, w)
+	}
+	switch p.Options.To {
+	case SafeTensors:
+		metadata, err := p.textMetadata(p.Outputs, true)
+		if err != nil {
+			return err
+		}
+		return safetensors.Write(to, forSafeTensors(tensors), metadata)
+	case TorchZip:
+		return p.writeTorch(to, tensors)
+	case Npz:
+		return p.writeNpz(to, tensors)
+	case GGUF:
+		return p.writeGGUF(to, tensors)
+	}
+	c, err := p.llmcConfig()
+	if err != nil {
+		return err
+	}
+	return llmc.Write(to, c, tensors)
+}
+
+func forSafeTensors(tensors []stored.Tensor) []safetensors.Tensor {
+	list := make([]safetensors.Tensor, len(tensors))
+	for i, t := range tensors {
+		list[i] = safetensors.Tensor{Info: t.Info, WriteTo: t.Emit}
+	}
+	return list
+}
+
+// textMetadata returns the metadata of a safetensors file with some outputs. What
+// is of the whole checkpoint goes into the first shard.
+func (p *Plan) textMetadata(outputs []Output, first bool) (map[string]string, error) {
+	metadata := maps.Clone(defaultMetadata)
+	if p.Source.textKnown {
+		metadata = maps.Clone(p.Source.text)
+	}
+	set := func(key, value string) {
+		if metadata == nil {
+			metadata = make(map[string]string)
+		}
+		metadata[key] = value
+	}
+	for _, o := range outputs {
+		for _, name := range o.Aliases {
+			set(name, o.Name)
+		}
+	}
+	if p.originalEntries() && first {
+		text, err := encodeEntries(p.Source.entries)
+		if err != nil {
+			return nil, fmt.Errorf("convert: metadata of GGUF: %w", err)
+		}
+		set(ggufKey, text)
+	}
+	s := side{Unprefixed: p.unprefixed(), Narrow: p.narrowed(), Config: p.carriedConfig()}
+	text, err := s.encode()
+	if err != nil {
+		return nil, err
+	}
+	if text != nil && first {
+		set(sideMetadataKey, string(text))
+	}
+	return metadata, nil
+}
+
+// unprefixed reports whether to carry that names had no prefix: not where they
+// still have none.
+func (p *Plan) unprefixed() bool {
+	if p.Layout == "hf" || p.Layout == "" {
+		return false
+	}
+	return p.Source.unprefixed || p.model != nil && p.model.layout == gpt2HF && !p.model.prefixed
+}
+
+// carriedConfig returns the configuration that the source file holds, or the
+// true size of a vocabulary that is padded, where the format to be written has
+// no place for it. In the layout hf that is what config.json is for.
+func (p *Plan) carriedConfig() *Config {
+	padded := p.model != nil && p.vocab > p.target.V
+	if !p.Source.ownConfig && !padded || p.nested || p.Options.To == GGUF || p.Options.To == LLMC || p.Layout == "hf" {
+		return nil
+	}
+	c := p.Source.Config
+	if padded {
+		c.VocabSize = p.target.V
+	}
+	return &c
+}
+
+func (p *Plan) narrowed() map[string]formats.DType {
+	var list map[string]formats.DType
+	for _, o := range p.Outputs {
+		if o.narrow != "" {
+			if list == nil {
+				list = make(map[string]formats.DType)
+			}
+			list[o.Name] = o.narrow
+		}
+	}
+	return list
+}
+
+// sideRecord returns what a format other than safetensors is to carry.
+func (p *Plan) sideRecord(types map[string]sideType) ([]byte, error) {
+	s := side{Types: types, Narrow: p.narrowed(), Unprefixed: p.unprefixed(), Config: p.carriedConfig()}
+	for _, o := range p.Outputs {
+		if len(o.Aliases) > 0 && p.Options.To != TorchZip {
+			if s.Aliases == nil {
+				s.Aliases = make(map[string][]string)
+			}
+			s.Aliases[o.Name] = o.Aliases
+		}
+	}
+	if p.Source.textKnown {
+		s.Metadata, s.Plain = p.Source.text, p.Source.text == nil
+	}
+	s.Made = p.Options.To == GGUF && !p.originalEntries()
+	if p.originalEntries() && p.Options.To != GGUF {
+		var err error
+		if s.GGUF, err = toJSON(p.Source.entries); err != nil {
+			return nil, fmt.Errorf("convert: metadata of GGUF: %w", err)
+		}
+	}
+	return s.encode()
+}
+
+// asBytes gives tensors that a format cannot express another description of the
+// same bytes, and returns the descriptions that they have in truth.
+func asBytes(tensors []stored.Tensor, fits func(formats.Info) bool, instead func(formats.Info, int64) formats.Info) map[string]sideType {
+	var types map[string]sideType
+	for i, t := range tensors {
+		if fits(t.Info) {
+			continue
+		}
+		if types == nil {
+			types = make(map[string]sideType)
+		}
+		types[t.Name] = sideType{t.DType, t.Shape}
+		tensors[i].Info = instead(t.Info, t.Bytes)
+	}
+	return types
+}
+
+func (p *Plan) writeTorch(to io.Writer, tensors []stored.Tensor) error {
+	types := asBytes(tensors, torch.Writable, func(info formats.Info, n int64) formats.Info {
+		return formats.Info{Name: info.Name, DType: formats.U8, Shape: []int{int(n)}}
+	})
+	record, err := p.sideRecord(types)
+	if err != nil {
+		return err
+	}
+	o := torch.WriteOptions{Side: record, Aliases: make(map[string][]string)}
+	for _, out := range p.Outputs {
+		if len(out.Aliases) > 0 {
+			o.Aliases[out.Name] = out.Aliases
+		}
+	}
+	if p.nested {
+		o.Under = "model"
+		if o.Fields, err = p.nanoGPTFields(); err != nil {
+			return err
+		}
+	}
+	return torch.Write(to, tensors, o)
+}
+
+// nanoGPTFields returns what nanoGPT's sample.py and train.py look for beside
+// the weights. The state of the optimizer is missing: training starts anew.
+func (p *Plan) nanoGPTFields() ([]torch.Field, error) {
+	heads := p.Source.Config.NHead
+	if heads == 0 {
+		return nil, errors.New("convert: a nanoGPT checkpoint needs the number of heads; a config.json beside the weights or --heads gives it")
+	}
+	number := func(n int) int64 { return int64(n) }
+	args := []torch.Field{
+		{Key: "n_layer", Value: number(p.target.L)}, {Key: "n_head", Value: number(heads)}, {Key: "n_embd", Value: number(p.target.C)},
+		{Key: "block_size", Value: number(p.target.T)}, {Key: "bias", Value: !p.model.noBiases}, {Key: "vocab_size", Value: number(p.vocab)},
+		{Key: "dropout", Value: 0.0},
+	}
+	return []torch.Field{
+		{Key: "model_args", Value: args}, {Key: "iter_num", Value: int64(0)}, {Key: "best_val_loss", Value: 1e9}, {Key: "config", Value: []torch.Field{}},
+	}, nil
+}
+
+func (p *Plan) writeNpz(to io.Writer, tensors []stored.Tensor) error {
+	types := asBytes(tensors, func(info formats.Info) bool { native, _ := npz.Writable(info.DType); return native },
+		func(info formats.Info, n int64) formats.Info {
+			if _, raw := npz.Writable(info.DType); raw {
+				return info // keeps its shape
+			}
+			return formats.Info{Name: info.Name, DType: formats.U8, Shape: []int{int(n)}}
+		})
+	record, err := p.sideRecord(types)
+	if err != nil {
+		return err
+	}
+	if len(record) > npz.MaxSide {
+		return fmt.Errorf("convert: what .npz cannot express takes %d bytes, limit %d: %w", len(record), npz.MaxSide, ErrUnsupported)
+	}
+	// NumPy has no tied arrays: they are written twice.
+	var all []stored.Tensor
+	for i, t := range tensors {
+		all = append(all, t)
+		for _, name := range p.Outputs[i].Aliases {
+			t.Name = name
+			all = append(all, t)
+		}
+	}
+	return npz.WriteZip(to, all, record)
+}
+
+func (p *Plan) writeGGUF(to io.Writer, tensors []stored.Tensor) error {
+	types := asBytes(tensors, func(info formats.Info) bool { return gguf.Writable(info) == nil || len(info.Name) > 63 },
+		func(info formats.Info, n int64) formats.Info {
+			return formats.Info{Name: info.Name, DType: formats.I8, Shape: []int{int(n)}}
+		})
+	record, err := p.sideRecord(types)
+	if err != nil {
+		return err
+	}
+	entries := p.ggufEntries()
+	if record != nil {
+		entries = append(entries, gguf.Entry{Key: sideKey, Type: gguf.String, Value: string(record)})
+	}
+	return gguf.Write(to, entries, tensors)
+}
+
+// originalEntries reports whether the source has metadata of a GGUF file that a
+// conversion did not make, or made in this very layout.
+func (p *Plan) originalEntries() bool {
+	return p.Source.entries != nil && (!p.Source.made || p.Options.To == GGUF && p.Source.Format == GGUF && p.Layout != "hf")
+}
+
+// ggufEntries returns the metadata of a GGUF file: those that the source had, or
+// what is known of the model.
+func (p *Plan) ggufEntries() []gguf.Entry {
+	if p.originalEntries() {
+		return slices.Clone(p.Source.entries)
+	}
+	arch := unknownArch
+	c := p.Source.Config
+	if p.model != nil {
+		arch = p.model.family.arch
+		d := p.target
+		c.NLayer, c.NEmbd, c.NInner, c.VocabSize = d.L, d.C, d.I, p.vocab
+		if d.T > 0 {
+			c.NCtx = d.T
+		}
+	}
+	entries := []gguf.Entry{{Key: "general.architecture", Type: gguf.String, Value: arch}}
+	number := func(key string, n int) {
+		if n > 0 {
+			entries = append(entries, gguf.Entry{Key: arch + "." + key, Type: gguf.Uint32, Value: uint64(n)})
+		}
+	}
+	float := func(key string, v float64) {
+		if v > 0 {
+			entries = append(entries, gguf.Entry{Key: arch + "." + key, Type: gguf.Float32, Value: float64(float32(v))})
+		}
+	}
+	number("block_count", c.NLayer)
+	number("context_length", c.NCtx)
+	number("embedding_length", c.NEmbd)
+	number("feed_forward_length", c.NInner)
+	number("attention.head_count", c.NHead)
+	if arch == "gpt2" {
+		float("attention.layer_norm_epsilon", c.NormEps)
+		return entries
+	}
+	number("attention.head_count_kv", c.NKVHead)
+	float("attention.layer_norm_rms_epsilon", c.NormEps)
+	float("rope.freq_base", c.RopeTheta)
+	if c.NHead > 0 && p.target.Q > 0 {
+		number("rope.dimension_count", p.target.Q/c.NHead)
+	}
+	number("vocab_size", c.VocabSize)
+	return entries
+}
+
+// llmcConfig returns the header of a file of llm.c.
+func (p *Plan) llmcConfig() (llmc.Config, error) {
+	if p.model == nil || p.Layout != "llmc" {
+		return llmc.Config{}, errors.New("convert: llm.c has a format for GPT-2 only, in its own layout")
+	}
+	heads := p.Source.Config.NHead
+	if heads == 0 {
+		return llmc.Config{}, errors.New("convert: llm.c needs the number of heads; a config.json beside the weights or --heads gives it")
+	}
+	d := p.target
+	if d.I != 4*d.C {
+		return llmc.Config{}, fmt.Errorf("convert: llm.c has 4 times as many channels inside the MLP as outside, here it is %d and %d", d.I, d.C)
+	}
+	return llmc.Config{NCtx: d.T, VocabSize: d.V, NLayer: d.L, NHead: heads, NEmbd: d.C, PaddedVocab: p.vocab, DType: p.Outputs[0].DType}, nil
+}
+
+// writeShards writes safetensors files of at most ShardSize bytes of data, a
+// tensor never being split, and the index. Tensors go into them in the order of
+// their names.
+func (p *Plan) writeShards(w *watch, dir string) error {
+	var shards [][]Output
+	size := int64(0)
+	for _, o := range p.Outputs {
+		if len(shards) == 0 || size+o.Bytes > p.Options.ShardSize && size > 0 {
+			shards = append(shards, nil)
+			size = 0
+		}
+		shards[len(shards)-1] = append(shards[len(shards)-1], o)
+		size += o.Bytes
+	}
+	index := struct {
+		Metadata  map[string]int64  `json:"metadata"`
+		WeightMap map[string]string `json:"weight_map"`
+	}{map[string]int64{"total_size": p.Bytes}, make(map[string]string)}
+	for i, outputs := range shards {
+		name := fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
+		tensors := make([]stored.Tensor, len(outputs))
+		for k, o := range outputs {
+			tensors[k] = watched(o.tensor, w)
+			index.WeightMap[o.Name] = name
+		}
+		metadata, err := p.textMetadata(outputs, i == 0)
+		if err != nil {
+			return err
+		}
+		if err := safetensors.WriteFile(filepath.Join(dir, name), false, forSafeTensors(tensors), metadata); err != nil {
+			return err
+		}
+	}
+	if err := p.Source.Unchanged(); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(index, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(text, '\n'), 0o666)
+}

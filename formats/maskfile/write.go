@@ -1,0 +1,98 @@
+package maskfile
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spdfctl/spdfctl/formats"
+	"github.com/spdfctl/spdfctl/formats/safetensors"
+	"github.com/spdfctl/spdfctl/masks"
+)
+
+// FormatVersion is the version of the format that this package writes, and the
+// only one that it reads.
+const FormatVersion = 1
+
+// The metadata of a mask file.
+const (
+	formatKey   = "spdf.format"
+	bitOrderKey = "spdf.bit_order"
+	documentKey = "spdf.mask"
+	digestKey   = "spdf.mask_sha256"
+
+	formatName   = "spdf-mask"
+	bitOrderName = "lsb-first"
+)
+
+// maxDocument bounds the JSON of the metadata: 80000 masks at 200 bytes each.
+const maxDocument = 16 << 20
+
+// Write writes s to a mask file. The bytes depend on s only. An existing path
+// is refused with an error that is fs.ErrExist unless force is set, and nothing
+// is left there on an error.
+func Write(path string, force bool, s *masks.Set) error {
+	return formats.WriteAtomic(path, force, func(w io.Writer) error { return WriteTo(w, s) })
+}
+
+// WriteTo writes the bytes of the mask file of s to w.
+func WriteTo(w io.Writer, s *masks.Set) error {
+	if err := s.Check(); err != nil {
+		return fmt.Errorf("maskfile: %w", err)
+	}
+	var buffer bytes.Buffer
+	enc := json.NewEncoder(&buffer)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(describe(s)); err != nil {
+		return fmt.Errorf("maskfile: %w", err)
+	}
+	text := bytes.TrimSuffix(buffer.Bytes(), []byte("\n"))
+	if len(text) > maxDocument {
+		return fmt.Errorf("maskfile: metadata are %d bytes, limit %d", len(text), maxDocument)
+	}
+	sum := sha256.Sum256(text)
+	tensors := make([]safetensors.Tensor, len(s.Masks))
+	for i, m := range s.Masks {
+		tensors[i] = safetensors.Bytes(m.Key(), formats.U8, []int{m.Out, m.Stride()}, m.Bits)
+	}
+	return safetensors.Write(w, tensors, map[string]string{
+		formatKey:   formatName + "-" + strconv.Itoa(FormatVersion),
+		bitOrderKey: bitOrderName,
+		documentKey: string(text),
+		digestKey:   hex.EncodeToString(sum[:]),
+	})
+}
+
+// describe returns the metadata of s.
+func describe(s *masks.Set) *document {
+	r := s.Recipe
+	d := &document{
+		FormatVersion: FormatVersion,
+		Method:        r.Method,
+		Distribution:  r.Distribution,
+		Pattern:       r.Pattern,
+		Scope:         r.Scope,
+		Sparsity:      r.Sparsity,
+		Compat:        r.Compat,
+		Generator:     r.Generator,
+		Seed:          strconv.FormatUint(r.Seed, 10),
+		ParentSHA256:  r.Parent,
+		Parameters:    s.Parameters,
+		Tensors:       make([]entry, len(s.Masks)),
+	}
+	for i, m := range s.Masks {
+		sum := m.SHA256()
+		d.Tensors[i] = entry{m.Name, m.Part, [2]int{m.Out, m.In}, m.Kept(), hex.EncodeToString(sum[:])}
+		d.Kept += d.Tensors[i].Kept
+		d.Total += m.Total()
+	}
+	d.RealisedSparsity = realised(d.Kept, d.Total)
+	return d
+}
+
+// realised returns the fraction of pruned weights.
+func realised(kept, total int) float64 { return float64(total-kept) / float64(total) }

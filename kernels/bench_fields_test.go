@@ -1,0 +1,101 @@
+package kernels_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/spdfctl/spdfctl/kernels"
+)
+
+// The benchmarks of this file time the fields of each set by themselves, in
+// one thread, so that what the drivers lose can be told from what the
+// micro-kernels reach.
+
+// deviates returns n normal deviates.
+func deviates(seed uint64, n int) []float32 {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+	return x
+}
+
+func BenchmarkTile(b *testing.B) {
+	eachSet(b, func(b *testing.B, set *kernels.Set) {
+		const kc = 256
+		a, bb, c := deviates(1, kc*set.MR), deviates(2, kc*set.NR), make([]float32, set.MR*set.NR)
+		timed(b, fmt.Sprintf("m=%d/n=%d/k=%d", set.MR, set.NR, kc), float64(2*set.MR*set.NR*kc), func() {
+			set.Tile(c, set.NR, a, bb, kc, true)
+		})
+	})
+}
+
+// slabOf returns the structure of one slab of a random mask.
+func slabOf(rows, features int, sparsity float64) (lo, hi []int32, idx []uint16) {
+	rng := rand.New(rand.NewPCG(3, 1))
+	for range rows {
+		lo = append(lo, int32(len(idx)))
+		for j := range features {
+			if rng.Float64() >= sparsity {
+				idx = append(idx, uint16(j))
+			}
+		}
+		hi = append(hi, int32(len(idx)))
+	}
+	return lo, hi, idx
+}
+
+func BenchmarkPanel(b *testing.B) {
+	const rows, features = 256, 128
+	eachSet(b, func(b *testing.B, set *kernels.Set) {
+		for _, sparsity := range []float64{0, 0.5, 0.75, 0.9} {
+			lo, hi, idx := slabOf(rows, features, sparsity)
+			x, y, w := deviates(4, features*kernels.PanelTokens), make([]float32, rows*kernels.PanelTokens), deviates(5, len(idx))
+			flops := float64(2 * kernels.PanelTokens * len(idx))
+			at := fmt.Sprintf("/s=%g/rows=%d/features=%d", sparsity, rows, features)
+			timed(b, "kernel=spmm"+at, flops, func() { set.PanelSpMM(y, x, lo, hi, idx, w) })
+			clear(y)
+			timed(b, "kernel=sddmm"+at, flops, func() { set.PanelSDDMM(w, y, x, lo, hi, idx) })
+		}
+	})
+}
+
+// perElement runs f, which handles n elements, and reports nanoseconds and
+// bytes of each.
+func perElement(b *testing.B, name string, n, bytes int, f func()) {
+	b.Run(name, func(b *testing.B) {
+		b.SetBytes(int64(n * bytes))
+		for b.Loop() {
+			f()
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/element")
+	})
+}
+
+func BenchmarkField(b *testing.B) {
+	const n = 3072
+	eachSet(b, func(b *testing.B, set *kernels.Set) {
+		x, y, z, u := deviates(6, n), deviates(7, n), deviates(8, n), deviates(9, n)
+		v, w := make([]float32, n), make([]float32, n)
+		p := kernels.AdamWParams{LR: 1e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, C1: 0.5, C2: 0.5}
+		perElement(b, "Dot", n, 8, func() { set.Dot(x, y) })
+		perElement(b, "Axpy", n, 12, func() { set.Axpy(v, x, 1e-9) })
+		perElement(b, "Add", n, 12, func() { set.Add(v, x, y) })
+		perElement(b, "Scale", n, 8, func() { set.Scale(v, 1) })
+		perElement(b, "SumSquares", n, 4, func() { set.SumSquares(x) })
+		perElement(b, "Max", n, 4, func() { set.Max(x) })
+		perElement(b, "ExpSum", n, 8, func() { set.ExpSum(v, x, 4) })
+		perElement(b, "GELU", n, 8, func() { set.GELU(v, x) })
+		perElement(b, "GELUGrad", n, 12, func() { set.GELUGrad(v, y, x) })
+		perElement(b, "NormRow", n, 16, func() { set.NormRow(v, x, y, z, 1e-5) })
+		perElement(b, "NormRowGrad", n, 36, func() { set.NormRowGrad(v, w, u, z, x, y, 0.1, 1) })
+		clear(v)
+		perElement(b, "AdamW", n, 28, func() { set.AdamW(w, y, z, v, p) })
+		const rows, cols = 64, 768
+		src, dst := deviates(10, rows*cols), make([]float32, rows*cols)
+		perElement(b, "Transpose64x768", rows*cols, 8, func() { set.Transpose(dst, rows, src, cols, rows, cols) })
+		perElement(b, "Transpose768x64", rows*cols, 8, func() { set.Transpose(dst, cols, src, rows, cols, rows) })
+	})
+}

@@ -1,0 +1,152 @@
+package kernels
+
+import "fmt"
+
+// PanelTokens is P, the tokens of one panel: the sparse products keep
+// activations feature-major in panels of P tokens, so that one kept weight
+// meets P contiguous numbers. 64 float32 fill four 512-bit registers.
+const PanelTokens = 64
+
+// Set is one implementation of the innermost loops. Everything above them
+// (blocking, packing, threads, argument checks) is shared by all sets. A set
+// that leaves a field nil inherits the function of the set before it.
+type Set struct {
+	Name string
+
+	// Tile multiplies one packed panel of A by one of B, and adds to C or, unless
+	// add, overwrites it:
+	//
+	//	c[i*ldc+j] (+)= sum over p < kc of a[p*MR+i] * b[p*NR+j], i < MR, j < NR
+	//
+	// a is (kc, MR), b is (kc, NR), c holds an MR×NR tile with row stride ldc.
+	// MR is at most 64, NR at most 256.
+	Tile   func(c []float32, ldc int, a, b []float32, kc int, add bool)
+	MR, NR int
+
+	// PanelSpMM adds a sparse matrix times one panel to another panel:
+	//
+	//	dst[r*P+t] += sum over lo[r] <= k < hi[r] of w[k] * x[idx[k]*P+t]
+	//
+	// x is (in, P), dst is (rows, P), rows = len(lo) = len(hi).
+	PanelSpMM func(dst, x []float32, lo, hi []int32, idx []uint16, w []float32)
+
+	// PanelSDDMM adds, at kept positions only, the product of two panels:
+	//
+	//	dw[k] += sum over t < P of dy[r*P+t] * x[idx[k]*P+t], lo[r] <= k < hi[r]
+	PanelSDDMM func(dw, dy, x []float32, lo, hi []int32, idx []uint16)
+
+	// Transpose writes dst[j*ldd+i] = src[i*lds+j] for i < rows, j < cols.
+	Transpose func(dst []float32, ldd int, src []float32, lds int, rows, cols int)
+
+	// Dot returns the sum of x[i]*y[i].
+	Dot func(x, y []float32) float32
+	// Axpy adds alpha*x to dst: dst[i] += alpha * x[i].
+	Axpy func(dst, x []float32, alpha float32)
+	// Add writes dst[i] = a[i] + b[i].
+	Add func(dst, a, b []float32)
+	// Scale multiplies x by s in place.
+	Scale func(x []float32, s float32)
+	// SumSquares returns the float64 sum of x[i]*x[i].
+	SumSquares func(x []float32) float64
+	// Max returns the largest element of x, which is not empty.
+	Max func(x []float32) float32
+	// ExpSum writes dst[i] = exp(x[i]-shift) and returns the sum of dst.
+	ExpSum func(dst, x []float32, shift float32) float32
+	// GELU writes the tanh form of GELU: dst[i] = gelu(x[i]).
+	GELU func(dst, x []float32)
+	// GELUGrad writes dx[i] = dy[i] * gelu'(x[i]).
+	GELUGrad func(dx, dy, x []float32)
+	// NormRow writes one row of LayerNorm, dst = (x-mean)*rstd*weight + bias,
+	// and returns mean and rstd = 1/sqrt(var+eps).
+	NormRow func(dst, x, weight, bias []float32, eps float32) (mean, rstd float32)
+	// NormRowGrad adds the gradient of one row to dx, dweight and dbias.
+	NormRowGrad func(dx, dweight, dbias, dy, x, weight []float32, mean, rstd float32)
+	// AdamW updates w, m and v in place from grad.
+	AdamW func(w, grad, m, v []float32, p AdamWParams)
+}
+
+// sets lists what this CPU can run, the reference first, the fastest last.
+var sets = []*Set{&refSet}
+
+// current is the set in use; see Use.
+var current = sets[0]
+
+// register appends a set for this CPU and makes it the default. The init
+// functions of the *_amd64.go files call it, slowest set first.
+func register(s Set) {
+	s.inherit(sets[len(sets)-1])
+	sets = append(sets, &s)
+	current = &s
+}
+
+// inherit fills the empty fields of s from base.
+func (s *Set) inherit(base *Set) {
+	if s.Tile == nil {
+		s.Tile, s.MR, s.NR = base.Tile, base.MR, base.NR
+	}
+	if s.PanelSpMM == nil {
+		s.PanelSpMM = base.PanelSpMM
+	}
+	if s.PanelSDDMM == nil {
+		s.PanelSDDMM = base.PanelSDDMM
+	}
+	if s.Transpose == nil {
+		s.Transpose = base.Transpose
+	}
+	if s.Dot == nil {
+		s.Dot = base.Dot
+	}
+	if s.Axpy == nil {
+		s.Axpy = base.Axpy
+	}
+	if s.Add == nil {
+		s.Add = base.Add
+	}
+	if s.Scale == nil {
+		s.Scale = base.Scale
+	}
+	if s.SumSquares == nil {
+		s.SumSquares = base.SumSquares
+	}
+	if s.Max == nil {
+		s.Max = base.Max
+	}
+	if s.ExpSum == nil {
+		s.ExpSum = base.ExpSum
+	}
+	if s.GELU == nil {
+		s.GELU = base.GELU
+	}
+	if s.GELUGrad == nil {
+		s.GELUGrad = base.GELUGrad
+	}
+	if s.NormRow == nil {
+		s.NormRow = base.NormRow
+	}
+	if s.NormRowGrad == nil {
+		s.NormRowGrad = base.NormRowGrad
+	}
+	if s.AdamW == nil {
+		s.AdamW = base.AdamW
+	}
+}
+
+// Sets lists the kernel sets of this CPU, the Go reference first.
+func Sets() []*Set { return sets }
+
+// Current returns the kernel set in use.
+func Current() *Set { return current }
+
+// Use selects a kernel set by name. It is called once, before any work, and
+// returns an error that lists the sets of this CPU if name is not among them.
+func Use(name string) error {
+	names := make([]string, len(sets))
+	for i, s := range sets {
+		if s.Name == name {
+			current = s
+			return nil
+		}
+		names[i] = s.Name
+	}
+	return fmt.Errorf("kernels: set %q is not available on this CPU, which has %q", name, names)
+}

@@ -1,0 +1,103 @@
+package kerneltest
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/spdfctl/spdfctl/kernels"
+)
+
+func checkTranspose(set *kernels.Set, short bool) error {
+	rng := newRand(13)
+	sizes := []int{0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 14, 15, 16, 17, 23, 24, 31, 32, 33, 63, 64, 65, 100, 130}
+	if short {
+		sizes = []int{0, 1, 3, 4, 8, 13, 16, 17, 33, 64}
+	}
+	for _, rows := range sizes {
+		for _, cols := range sizes {
+			for _, gap := range []int{0, 3} {
+				offset := (rows + 3*cols + gap) % 16
+				if err := transposeCase(set, rng, rows, cols, gap, offset); err != nil {
+					return fmt.Errorf("%d × %d, gap %d, offset %d: %w", rows, cols, gap, offset, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func transposeCase(set *kernels.Set, rng interface {
+	NormFloat64() float64
+	IntN(int) int
+}, rows, cols, gap, offset int) error {
+	lds, ldd := cols+gap, rows+gap
+	src := newGuarded("src", max(0, (rows-1)*lds+cols), offset, spiced(rng))
+	dst := newGuarded("dst", max(0, (cols-1)*ldd+rows), (offset+7)%16, spiced(rng))
+	want := append([]float32(nil), dst.s...) // gaps stay
+	for i := range rows {
+		for j := range cols {
+			want[j*ldd+i] = src.s[i*lds+j]
+		}
+	}
+	set.Transpose(dst.s, ldd, src.s, lds, rows, cols)
+	if i := sameBits(dst.s, want); i >= 0 {
+		return fmt.Errorf("dst[%d] is %g, want %g", i, dst.s[i], want[i])
+	}
+	return first(dst.intact(), src.unchanged())
+}
+
+func checkTile(set *kernels.Set, short bool) error {
+	rng := newRand(14)
+	mr, nr := set.MR, set.NR
+	err := lengths(short, func(kc, offset int) error {
+		ldc := nr + offset%3*5
+		normal := func(s []float32) { fill(rng, s) }
+		a := newGuarded("a", kc*mr, offset, normal)
+		b := newGuarded("b", kc*nr, (offset+kc)%16, normal)
+		c := newGuarded("c", (mr-1)*ldc+nr, (offset+3)%16, normal)
+		add := (kc+offset)%2 == 0
+		set.Tile(c.s, ldc, a.s, b.s, kc, add)
+		for i, got := range c.s {
+			r, j := i/ldc, i%ldc
+			old := float64(c.old()[i])
+			if j >= nr {
+				if float64(got) != old {
+					return fmt.Errorf("wrote between the rows, at (%d,%d)", r, j)
+				}
+				continue
+			}
+			if !add {
+				old = 0
+			}
+			want, mass := old, math.Abs(old)
+			for p := range kc {
+				t := float64(a.s[p*mr+r]) * float64(b.s[p*nr+j])
+				want += t
+				mass += math.Abs(t)
+			}
+			if err := agree(got, want, mass, kc+2); err != nil {
+				return fmt.Errorf("element (%d,%d): %w", r, j, err)
+			}
+		}
+		return first(c.intact(), a.unchanged(), b.unchanged())
+	})
+	if err != nil {
+		return err
+	}
+	// NaN and 0*Inf reach their row or column and no other element.
+	for row := range mr {
+		const kc = 9
+		a, b, c := make([]float32, kc*mr), random(rng, kc*nr), make([]float32, mr*nr)
+		a[5*mr+row] = float32(math.NaN())
+		col := row % nr
+		b[3*nr+col] = float32(math.Inf(-1))
+		set.Tile(c, nr, a, b, kc, true)
+		for i, got := range c {
+			want := i/nr == row || i%nr == col
+			if (got != got) != want {
+				return fmt.Errorf("NaN in row %d, 0*Inf in column %d: element (%d,%d) is %g", row, col, i/nr, i%nr, got)
+			}
+		}
+	}
+	return nil
+}

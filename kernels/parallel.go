@@ -1,0 +1,104 @@
+package kernels
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+var (
+	threads atomic.Int64 // 0: GOMAXPROCS
+	busy    atomic.Bool  // a Parallel with more than one worker is running
+)
+
+// SetThreads sets the number of threads that Parallel uses; 0, the default,
+// means all usable cores (GOMAXPROCS, which follows cgroup limits).
+// It panics if n is negative.
+func SetThreads(n int) {
+	must(n >= 0, "kernels: SetThreads: negative count")
+	threads.Store(int64(n))
+}
+
+// Threads returns the number of threads that Parallel uses.
+func Threads() int {
+	if n := threads.Load(); n > 0 {
+		return int(n)
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// Parallel calls f(0) … f(n-1), each once, on up to Threads() threads, and
+// returns when all are done. The order is unspecified, so f(i) must own what it
+// writes. A call made while another is running (from inside f, or from another
+// goroutine) runs serially: the threads are taken already. A panic in f
+// reaches the caller of Parallel after the other threads have stopped.
+func Parallel(n int, f func(i int)) {
+	workers := min(Threads(), n)
+	if workers <= 1 || !busy.CompareAndSwap(false, true) {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	defer busy.Store(false)
+	j := &job{f: f, n: int64(n)}
+	j.running.Add(workers - 1)
+	for range workers - 1 {
+		go j.help()
+	}
+	j.work()
+	j.running.Wait()
+	if j.panicked.Load() {
+		panic(j.cause)
+	}
+}
+
+// job is one call of Parallel. Workers draw indices from a shared counter.
+type job struct {
+	f        func(i int)
+	n        int64
+	next     atomic.Int64
+	running  sync.WaitGroup
+	panicked atomic.Bool
+	cause    any
+}
+
+func (j *job) help() {
+	defer j.running.Done()
+	j.work()
+}
+
+// work runs indices until none is left. The first panic wins and stops all.
+func (j *job) work() {
+	defer func() {
+		if r := recover(); r != nil {
+			j.next.Store(j.n)
+			if j.panicked.CompareAndSwap(false, true) {
+				j.cause = r
+			}
+		}
+	}()
+	for {
+		i := j.next.Add(1) - 1
+		if i >= j.n {
+			return
+		}
+		j.f(int(i))
+	}
+}
+
+// parallelChunks calls f(lo, hi) over [0, n) cut into chunks of size, in
+// parallel. The cuts do not depend on the number of threads.
+func parallelChunks(n, size int, f func(lo, hi int)) {
+	if n <= size {
+		if n > 0 {
+			f(0, n)
+		}
+		return
+	}
+	Parallel(ceilDiv(n, size), func(i int) {
+		f(i*size, min(n, (i+1)*size))
+	})
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }

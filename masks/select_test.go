@@ -1,0 +1,91 @@
+package masks
+
+import (
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// sortedMask is the definition of RandomMask: sort all draws, ties by index,
+// and keep the first.
+func sortedMask(t Target, kept int, seed uint64) *Mask {
+	key := streamKey(seed, t.Name, t.Part)
+	type weight struct {
+		draw  uint64
+		index int
+	}
+	all := make([]weight, t.Total())
+	state := key
+	for e := range all {
+		state += splitMixGamma
+		all[e] = weight{splitMix(state), e}
+	}
+	slices.SortFunc(all, func(a, b weight) int {
+		if a.draw != b.draw {
+			if a.draw < b.draw {
+				return -1
+			}
+			return 1
+		}
+		return a.index - b.index
+	})
+	m := New(t.Name, t.Part, t.Out, t.In)
+	for _, w := range all[:kept] {
+		m.Put(w.index/t.In, w.index%t.In, true)
+	}
+	return m
+}
+
+func TestRandomMaskIsSortedMask(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		target := Target{
+			Name: rapid.SampledFrom([]string{"w", "h.0.mlp.c_fc.weight"}).Draw(t, "name"),
+			Part: rapid.SampledFrom([]string{"", "q"}).Draw(t, "part"),
+			Out:  rapid.IntRange(1, 90).Draw(t, "out"),
+			In:   rapid.IntRange(1, 90).Draw(t, "in"),
+		}
+		kept := rapid.IntRange(0, target.Total()).Draw(t, "kept")
+		seed := rapid.Uint64().Draw(t, "seed")
+		got, err := RandomMask(target, kept, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := sortedMask(target, kept, seed); !got.Equal(want) {
+			t.Fatalf("(%d, %d), %d kept, seed %d: differs from the sorted draws", target.Out, target.In, kept, seed)
+		}
+		if err := got.Check(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// The window is an expectation: when it is missed, or is all draws, the result
+// is the same.
+func TestKeepSmallestAnyWindow(t *testing.T) {
+	target := Target{Name: "w", Out: 123, In: 321}
+	for _, kept := range []int{0, 1, 2, 100, 9871, target.Total() / 2, target.Total() - 1, target.Total()} {
+		want := sortedMask(target, kept, 1)
+		for _, sigmas := range []float64{0, 1e-6, 0.01, 1, firstSigmas, 1e3, 1e18} {
+			m := New(target.Name, target.Part, target.Out, target.In)
+			keepSmallest(m, streamKey(1, "w", ""), kept, sigmas)
+			if !m.Equal(want) {
+				t.Errorf("%d kept, window of %g sigmas: differs from the sorted draws", kept, sigmas)
+			}
+		}
+	}
+}
+
+// The published outputs of SplitMix64 for the seed 1234567.
+//
+// Source: Rosetta Code, "Pseudo-random numbers/Splitmix64".
+func TestSplitMix(t *testing.T) {
+	want := []uint64{6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821}
+	state := uint64(1234567)
+	for i, w := range want {
+		state += splitMixGamma
+		if got := splitMix(state); got != w {
+			t.Errorf("output %d is %d, want %d", i, got, w)
+		}
+	}
+}

@@ -1,0 +1,275 @@
+package gpt
+
+import (
+	"fmt"
+
+	"github.com/spdfctl/spdfctl/kernels"
+)
+
+// activations are the buffers of one forward and backward pass, kept from
+// pass to pass. N = B*T tokens; every slice may be longer than N needs.
+type activations struct {
+	b, t   int
+	layers []layerActs
+
+	resid []float32 // (N, C), the stream after the last block
+	lnf   []float32 // (N, C), final LayerNorm
+	meanf []float32 // (N)
+	rstdf []float32 // (N)
+
+	logits []float32 // (headRows, V), one chunk of tokens
+	losses []float32 // (N)
+
+	dresid []float32 // (N, C), gradient of the residual stream
+	dtmp   []float32 // (N, max(Inner, 3*C))
+	dtmp2  []float32 // (N, C)
+	sum    []float32 // (N, C), output of the branch added to the stream
+}
+
+// layerActs are the activations of one block that its backward pass needs.
+type layerActs struct {
+	resid1       []float32 // (N, C), input of the block
+	ln1          []float32 // (N, C)
+	mean1, rstd1 []float32 // (N)
+	qkv          []float32 // (N, 3*C)
+	att          []float32 // (N, C), attention output before the projection
+	lse          []float32 // (B, NH, T)
+	resid2       []float32 // (N, C), between attention and MLP
+	ln2          []float32 // (N, C)
+	mean2, rstd2 []float32 // (N)
+	fc           []float32 // (N, Inner), before GELU
+	gelu         []float32 // (N, Inner)
+}
+
+// headLogits caps the logits held at a time: 4 Mi numbers, 16 MiB.
+const headLogits = 4 << 20
+
+// headRows returns how many tokens of logits are computed at once.
+func (m *Model) headRows() int {
+	rows := headLogits / m.Config.VocabSize / kernels.PanelTokens * kernels.PanelTokens
+	return max(rows, kernels.PanelTokens)
+}
+
+// grow returns s with length n, reallocated if it is too short.
+func grow(s []float32, n int) []float32 {
+	if cap(s) < n {
+		return make([]float32, n)
+	}
+	return s[:n]
+}
+
+// plan sizes the buffers for b sequences of t tokens.
+func (m *Model) plan(b, t int) {
+	a := &m.act
+	c := m.Config
+	n, C, inner := b*t, c.NEmbd, c.Inner()
+	a.b, a.t = b, t
+	if a.layers == nil {
+		a.layers = make([]layerActs, c.NLayer)
+	}
+	for i := range a.layers {
+		l := &a.layers[i]
+		l.resid1 = grow(l.resid1, n*C)
+		l.ln1 = grow(l.ln1, n*C)
+		l.mean1, l.rstd1 = grow(l.mean1, n), grow(l.rstd1, n)
+		l.qkv = grow(l.qkv, n*3*C)
+		l.att = grow(l.att, n*C)
+		l.lse = grow(l.lse, n*c.NHead)
+		l.resid2 = grow(l.resid2, n*C)
+		l.ln2 = grow(l.ln2, n*C)
+		l.mean2, l.rstd2 = grow(l.mean2, n), grow(l.rstd2, n)
+		l.fc = grow(l.fc, n*inner)
+		l.gelu = grow(l.gelu, n*inner)
+	}
+	a.resid = grow(a.resid, n*C)
+	a.lnf = grow(a.lnf, n*C)
+	a.meanf, a.rstdf = grow(a.meanf, n), grow(a.rstdf, n)
+	a.losses = grow(a.losses, n)
+	a.logits = grow(a.logits, min(m.headRows(), n)*c.VocabSize)
+	a.sum = grow(a.sum, n*C)
+}
+
+// checkBatch validates ids against the vocabulary and the context length.
+func (m *Model) checkBatch(ids []int32, b, t int) error {
+	if b < 1 || t < 1 || len(ids) != b*t {
+		return fmt.Errorf("gpt: batch: %d ids for %d sequences of %d tokens", len(ids), b, t)
+	}
+	if t > m.Config.NCtx {
+		return fmt.Errorf("gpt: batch: %d tokens in a sequence, the model has %d positions", t, m.Config.NCtx)
+	}
+	for i, id := range ids {
+		if id < 0 || int(id) >= m.Config.VocabSize {
+			return fmt.Errorf("gpt: batch: token %d is %d, the vocabulary has %d", i, id, m.Config.VocabSize)
+		}
+	}
+	return nil
+}
+
+// Forward runs b sequences of t tokens through the blocks and the final
+// LayerNorm, and keeps what Backward needs. ids is (b, t). It returns an error
+// if an id is outside the vocabulary or t is longer than the context.
+func (m *Model) Forward(ids []int32, b, t int) error {
+	if err := m.checkBatch(ids, b, t); err != nil {
+		return err
+	}
+	m.plan(b, t)
+	c, a := m.Config, &m.act
+	n, C, inner := b*t, c.NEmbd, c.Inner()
+	eps := float32(c.LayerNormEps)
+
+	stream := func(i int) []float32 { // the residual stream entering block i
+		if i < len(a.layers) {
+			return a.layers[i].resid1
+		}
+		return a.resid
+	}
+	kernels.EmbeddingForward(stream(0), ids, m.wte.W, m.wpe.W, t, C)
+	for i := range m.blocks {
+		p, l := &m.blocks[i], &a.layers[i]
+		kernels.LayerNormForward(l.ln1, l.mean1, l.rstd1, l.resid1, p.ln1W.W, p.ln1B.W, n, C, eps)
+		linear(l.qkv, l.ln1, p.attnW, p.attnB, n)
+		kernels.AttentionForward(l.att, l.lse, l.qkv, b, t, c.NHead, c.HeadSize())
+		linear(a.sum, l.att, p.projW, p.projB, n)
+		kernels.Add(l.resid2, l.resid1, a.sum)
+		kernels.LayerNormForward(l.ln2, l.mean2, l.rstd2, l.resid2, p.ln2W.W, p.ln2B.W, n, C, eps)
+		linear(l.fc, l.ln2, p.fcW, p.fcB, n)
+		kernels.GELUForward(l.gelu[:n*inner], l.fc[:n*inner])
+		linear(a.sum, l.gelu, p.outW, p.outB, n)
+		kernels.Add(stream(i+1), l.resid2, a.sum)
+	}
+	kernels.LayerNormForward(a.lnf, a.meanf, a.rstdf, a.resid, m.lnfW.W, m.lnfB.W, n, C, eps)
+	return nil
+}
+
+// linear computes dst = x·W + bias for n tokens.
+func linear(dst, x []float32, w, bias *Param, n int) {
+	w.forward(dst, x, n)
+	kernels.AddBias(dst, w.Shape[1], bias.W, n, w.Shape[1])
+}
+
+// Loss runs a forward pass and returns the sum of the cross-entropies in nats
+// over the targets that are not negative, and their number. ids and targets
+// are (b, t).
+func (m *Model) Loss(ids, targets []int32, b, t int) (sum float64, count int, err error) {
+	if err := m.checkTargets(ids, targets, b, t); err != nil {
+		return 0, 0, err
+	}
+	if err := m.Forward(ids, b, t); err != nil {
+		return 0, 0, err
+	}
+	sum, count = m.head(targets, 0, false)
+	return sum, count, nil
+}
+
+// LossAndGrad is Loss followed by the backward pass: it adds scale times the
+// gradient of the sum of the losses to every Grad. For the mean over a global
+// batch, scale is one over the targets counted in all of it.
+func (m *Model) LossAndGrad(ids, targets []int32, b, t int, scale float32) (sum float64, count int, err error) {
+	if err := m.checkTargets(ids, targets, b, t); err != nil {
+		return 0, 0, err
+	}
+	if err := m.Forward(ids, b, t); err != nil {
+		return 0, 0, err
+	}
+	if m.Params[0].Grad == nil {
+		m.ZeroGrad()
+	}
+	a := &m.act
+	n, C := b*t, m.Config.NEmbd
+	a.dresid = grow(a.dresid, n*C)
+	a.dtmp = grow(a.dtmp, n*max(m.Config.Inner(), 3*C))
+	a.dtmp2 = grow(a.dtmp2, n*C)
+	sum, count = m.head(targets, scale, true)
+	m.backward(ids)
+	return sum, count, nil
+}
+
+// LossLast returns the cross-entropy of each target of the last Loss or
+// LossAndGrad, (b, t); 0 where the target was negative. Valid until the next pass.
+func (m *Model) LossLast() []float32 { return m.act.losses[:m.act.b*m.act.t] }
+
+func (m *Model) checkTargets(ids, targets []int32, b, t int) error {
+	if len(targets) != len(ids) {
+		return fmt.Errorf("gpt: batch: %d targets for %d ids", len(targets), len(ids))
+	}
+	for i, id := range targets {
+		if int(id) >= m.Config.VocabSize {
+			return fmt.Errorf("gpt: batch: target %d is %d, the vocabulary has %d", i, id, m.Config.VocabSize)
+		}
+	}
+	return nil
+}
+
+// head computes the tied LM head and its loss chunk by chunk, so that the
+// logits are never whole in memory. With grad it leaves the gradient of the
+// final LayerNorm's output in dtmp2 and adds to the gradient of wte.
+func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, count int) {
+	a := &m.act
+	n, C, V := a.b*a.t, m.Config.NEmbd, m.Config.VocabSize
+	rows := m.headRows()
+	for lo := 0; lo < n; lo += rows {
+		hi := min(lo+rows, n)
+		k := hi - lo
+		x := a.lnf[lo*C : hi*C]
+		kernels.GemmNT(a.logits, V, x, C, m.wte.W, C, k, V, C, false)
+		losses := a.losses[lo:hi]
+		if !grad {
+			kernels.CrossEntropy(losses, a.logits[:k*V], targets[lo:hi], k, V)
+			continue
+		}
+		kernels.SoftmaxCrossEntropy(losses, a.logits[:k*V], targets[lo:hi], k, V, scale)
+		kernels.GemmNN(a.dtmp2[lo*C:], C, a.logits, V, m.wte.W, C, k, C, V, false)
+		kernels.GemmTN(m.wte.Grad, C, a.logits, V, x, C, V, C, k, true)
+	}
+	for i, l := range a.losses[:n] {
+		if targets[i] >= 0 {
+			sum += float64(l)
+			count++
+		}
+	}
+	return sum, count
+}
+
+// backward propagates the gradient in dtmp2 through the whole model.
+func (m *Model) backward(ids []int32) {
+	c, a := m.Config, &m.act
+	n, C, inner := a.b*a.t, c.NEmbd, c.Inner()
+	dres := a.dresid[:n*C]
+	clear(dres)
+	kernels.LayerNormBackward(dres, m.lnfW.Grad, m.lnfB.Grad, a.dtmp2, a.resid, m.lnfW.W, a.meanf, a.rstdf, n, C)
+	for i := len(m.blocks) - 1; i >= 0; i-- {
+		p, l := &m.blocks[i], &a.layers[i]
+		dwide := a.dtmp[:n*inner]
+		linearBackward(dwide, dres, l.gelu, p.outW, p.outB, n)
+		kernels.GELUBackward(dwide, dwide, l.fc[:n*inner])
+		linearBackward(a.dtmp2, dwide, l.ln2, p.fcW, p.fcB, n)
+		kernels.LayerNormBackward(dres, p.ln2W.Grad, p.ln2B.Grad, a.dtmp2, l.resid2, p.ln2W.W, l.mean2, l.rstd2, n, C)
+
+		linearBackward(a.dtmp2, dres, l.att, p.projW, p.projB, n)
+		dqkv := a.dtmp[:n*3*C]
+		kernels.AttentionBackward(dqkv, a.dtmp2[:n*C], l.qkv[:n*3*C], l.att[:n*C], l.lse, a.b, a.t, c.NHead, c.HeadSize())
+		linearBackward(a.dtmp2, dqkv, l.ln1, p.attnW, p.attnB, n)
+		kernels.LayerNormBackward(dres, p.ln1W.Grad, p.ln1B.Grad, a.dtmp2, l.resid1, p.ln1W.W, l.mean1, l.rstd1, n, C)
+	}
+	kernels.EmbeddingBackward(m.wte.Grad, m.wpe.Grad, dres, ids, a.t, C)
+}
+
+// linearBackward writes dx and adds the gradients of the weight and the bias.
+func linearBackward(dx, dy, x []float32, w, bias *Param, n int) {
+	kernels.BiasBackward(bias.Grad, dy, w.Shape[1], n, w.Shape[1])
+	w.backward(dx, dy, x, n)
+}
+
+// Logits runs a forward pass and writes the logits of every position to dst,
+// (b, t, V).
+func (m *Model) Logits(dst []float32, ids []int32, b, t int) error {
+	V, C := m.Config.VocabSize, m.Config.NEmbd
+	if len(dst) != b*t*V {
+		return fmt.Errorf("gpt: logits: room for %d numbers, %d needed", len(dst), b*t*V)
+	}
+	if err := m.Forward(ids, b, t); err != nil {
+		return err
+	}
+	kernels.GemmNT(dst, V, m.act.lnf, C, m.wte.W, C, b*t, V, C, false)
+	return nil
+}
