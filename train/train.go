@@ -109,6 +109,7 @@ func (r *Run) Do(ctx context.Context) (Summary, error) {
 			Step: r.opt.Step, Tokens: r.tokens, Loss: loss, LR: lr, GradNorm: norm,
 			TokensPerSecond: float64(tokens) / took.Seconds(),
 			FLOPs:           r.FLOPsPerSequence * float64(r.Config.BatchSize) * float64(r.opt.Step),
+			Seconds:         spent.Seconds(),
 		}
 		last := r.opt.Step == r.Config.MaxSteps
 		if r.Valid != nil && (last || r.Config.EvalEvery > 0 && r.opt.Step%r.Config.EvalEvery == 0) {

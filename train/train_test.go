@@ -54,7 +54,8 @@ func TestResumeIsExact(t *testing.T) {
 			cancel()
 		}
 	}
-	if _, err := r.Do(ctx); !errors.Is(err, context.Canceled) {
+	resumedFrom, err := r.Do(ctx)
+	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("interrupted run: %v, want %v", err, context.Canceled)
 	}
 	resumed := newRun(t, dir)
@@ -73,6 +74,9 @@ func TestResumeIsExact(t *testing.T) {
 	if s.Tokens != whole.Tokens || s.Loss != whole.Loss || *s.ValLoss != *whole.ValLoss {
 		t.Errorf("resumed run ends with %d tokens, loss %g, validation %g; uninterrupted %d, %g, %g",
 			s.Tokens, s.Loss, *s.ValLoss, whole.Tokens, whole.Loss, *whole.ValLoss)
+	}
+	if s.Time <= resumedFrom.Time {
+		t.Errorf("resumed run counts %v of training, the interrupted part alone had %v", s.Time, resumedFrom.Time)
 	}
 	log, err := os.ReadFile(filepath.Join(dir, train.MetricsFile))
 	if err != nil {

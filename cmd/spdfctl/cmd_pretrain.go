@@ -125,17 +125,22 @@ func withPresetHint(err error) error {
 	return withHint(err, "presets are %v", gpt.PresetNames())
 }
 
-// maskSet returns the masks of cfg for a model, or nil for a dense run.
-func (cfg pretrainConfig) maskSet(c gpt.Config) (*masks.Set, error) {
-	if cfg.Mask != "" {
-		if cfg.Sparsity != "" && cfg.Sparsity != "0" {
-			return nil, usageErrorf("pretrain: --mask and --sparsity exclude each other")
-		}
-		return maskfile.Read(cfg.Mask)
-	}
+// sparsity returns the target of the sparsified layers, 0 if a mask file sets it.
+func (cfg pretrainConfig) sparsity() (masks.Sparsity, error) {
 	s, err := parseSparsity("pretrain", cfg.Sparsity)
-	if err != nil || s.Float64() == 0 {
-		return nil, err
+	if err == nil && cfg.Mask != "" && s.Float64() != 0 {
+		return s, usageErrorf("pretrain: --mask and --sparsity exclude each other")
+	}
+	return s, err
+}
+
+// maskSet returns the masks of cfg for a model, or nil for a dense run.
+func (cfg pretrainConfig) maskSet(c gpt.Config, s masks.Sparsity) (*masks.Set, error) {
+	switch {
+	case cfg.Mask != "":
+		return maskfile.Read(cfg.Mask)
+	case s.Float64() == 0:
+		return nil, nil
 	}
 	return randomMask(c, s, cfg.Seed)
 }
@@ -160,6 +165,10 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, out string, resu
 	}
 	if err := cfg.Config.Validate(); err != nil {
 		return s, &usageError{err: err}
+	}
+	sparsity, err := cfg.sparsity()
+	if err != nil {
+		return s, err
 	}
 	trainDir, valDir := splitDirs(cfg.Data, cfg.ValData)
 	tok, err := bpe.Load(cfg.Data)
@@ -194,7 +203,7 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, out string, resu
 		defer closeValid()
 		r.Valid = valid
 	}
-	set, err := cfg.maskSet(c)
+	set, err := cfg.maskSet(c, sparsity)
 	if err != nil {
 		return s, err
 	}

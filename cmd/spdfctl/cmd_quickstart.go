@@ -36,8 +36,8 @@ const (
 	quickVocab    = 2048
 	quickSparsity = "0.75"
 	quickCtx      = 128
-	quickSteps    = 300
-	quickEpochs   = 2
+	quickSteps    = 160
+	quickEpochs   = 1
 	quickMaskFile = "mask.safetensors"
 )
 
@@ -181,13 +181,13 @@ func (a *app) quickTokens(ctx context.Context, out string) error {
 
 // quickModel is the shape of the model of quickstart.
 func quickModel() pretrainConfig {
-	return pretrainConfig{NLayer: 4, NHead: 4, NEmbd: 256, NCtx: quickCtx}
+	return pretrainConfig{NLayer: 4, NHead: 4, NEmbd: 192, NCtx: quickCtx, Sparsity: "0"}
 }
 
 // quickTraining is the recipe of both pre-trainings.
 func quickTraining() train.Config {
 	cfg := train.Defaults()
-	cfg.MaxSteps, cfg.BatchSize = quickSteps, 16
+	cfg.MaxSteps, cfg.BatchSize = quickSteps, 8
 	cfg.LR = 2e-3
 	cfg.EvalEvery, cfg.SaveEvery = 100, 0
 	return cfg
@@ -198,9 +198,7 @@ func (a *app) quickPretrain(ctx context.Context, out string, arm *quickArm) erro
 	cfg := quickModel()
 	cfg.Config = quickTraining()
 	cfg.Data = filepath.Join(out, "tokens")
-	if arm.sparsity == "0" {
-		cfg.Sparsity = "0"
-	} else {
+	if arm.sparsity != "0" {
 		cfg.Mask = filepath.Join(out, quickMaskFile)
 		if err := a.quickMask(cfg, arm.sparsity); err != nil {
 			return err
@@ -258,7 +256,7 @@ func (a *app) quickFinetune(ctx context.Context, out string, arm *quickArm) erro
 	cfg.Data = filepath.Join(data, "train.csv.gz")
 	cfg.Dev = filepath.Join(data, "dev.csv.gz")
 	cfg.Epochs = quickEpochs
-	cfg.LR = 1e-3
+	cfg.BatchSize, cfg.LR = 8, 2e-3
 	cfg.EvalSequences = 0
 	cfg.SaveEvery = 0
 	dir := filepath.Join(out, arm.name+"-e2e")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -117,10 +118,13 @@ func readYAML(path string, c any) error {
 		return fmt.Errorf("config: %s: the file is empty", path)
 	}
 	if err := yaml.Load(data, c, yaml.WithKnownFields()); err != nil {
-		return fmt.Errorf("config: %s: %w", path, err)
+		// The library names the Go type, which says nothing to the user.
+		return fmt.Errorf("config: %s: %s", path, goType.ReplaceAllString(err.Error(), "is not a setting"))
 	}
 	return nil
 }
+
+var goType = regexp.MustCompile(`not found in type \S+`)
 
 // startRunDir makes the run directory and writes its resolved configuration.
 // It refuses a directory that holds anything, unless force empties the run in

@@ -141,12 +141,12 @@ func sparseCase(rng *rand.Rand, m *mask, s *kernels.Sparse, tokens, gap int) err
 	for t := range tokens {
 		for i := range m.out {
 			if err := agree(y.s[t*ldd+i], sum[t*m.out+i], mass[t*m.out+i], m.in+2); err != nil {
-				return fmt.Errorf("Forward: token %d, output %d: %w", t, i, err)
+				return fmt.Errorf("forward: token %d, output %d: %w", t, i, err)
 			}
 		}
 	}
 	if err := first(gapsIntact(y, ldd, m.out), x.unchanged()); err != nil {
-		return fmt.Errorf("Forward: %w", err)
+		return fmt.Errorf("forward: %w", err)
 	}
 	// The dense product of the masked matrix is the same sum in another order.
 	z := make([]float32, tokens*m.out)
@@ -154,7 +154,7 @@ func sparseCase(rng *rand.Rand, m *mask, s *kernels.Sparse, tokens, gap int) err
 	for i, v := range z {
 		got := float64(y.s[i/m.out*ldd+i%m.out])
 		if bound := float64(2*m.in+4) * epsilon * mass[i] * 1.001; !(math.Abs(got-float64(v)) <= bound) {
-			return fmt.Errorf("Forward: token %d, output %d: sparse %g, dense %g, bound %.3g", i/m.out, i%m.out, got, v, bound)
+			return fmt.Errorf("forward: token %d, output %d: sparse %g, dense %g, bound %.3g", i/m.out, i%m.out, got, v, bound)
 		}
 	}
 	for _, accumulate := range []bool{false, true} {
@@ -216,7 +216,7 @@ func checkSparseSpecial(set *kernels.Set, short bool) error {
 		s.BackwardWeight(dw, dy, out, x, in, tokens)
 		for i, v := range y {
 			if want := i/out == badToken && byOut[i%out]; isNaN(v) != want {
-				return fmt.Errorf("Forward of %d tokens, NaN at input %d: output %d of token %d is %g", tokens, badIn, i%out, i/out, v)
+				return fmt.Errorf("forward of %d tokens, NaN at input %d: output %d of token %d is %g", tokens, badIn, i%out, i/out, v)
 			}
 		}
 		for i, v := range dx {

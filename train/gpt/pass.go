@@ -189,6 +189,9 @@ func (m *Model) LossAndGrad(ids, targets []int32, b, t int, scale float32) (sum 
 func (m *Model) LossLast() []float32 { return m.act.losses[:m.act.b*m.act.t] }
 
 func (m *Model) checkTargets(ids, targets []int32, b, t int) error {
+	if err := m.checkBatch(ids, b, t); err != nil {
+		return err
+	}
 	if len(targets) != len(ids) {
 		return fmt.Errorf("gpt: batch: %d targets for %d ids", len(targets), len(ids))
 	}
