@@ -44,10 +44,7 @@ func finetuneDefaults() finetuneConfig {
 
 func newFinetuneCmd(a *app) *cobra.Command {
 	cfg := finetuneDefaults()
-	var (
-		file, out     string
-		resume, force bool
-	)
+	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "finetune --from RUN|CKPT --data FILE -o RUN",
 		Short: "Fine-tune a pre-trained model, densely by default",
@@ -62,28 +59,18 @@ The data is E2E CSV (mr,ref) or JSON Lines ("prompt", "completion"), also as
   spdfctl finetune --from runs/sparse --data train.jsonl --keep-mask --epochs 3 --lr 5e-5 -o runs/sparse-arm`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if resume && force {
-				return usageErrorf("finetune: --resume and --force exclude each other")
-			}
-			if resume {
-				if err := resumeConfig(cmd, out, file, &cfg); err != nil {
-					return err
-				}
-			} else if err := loadConfig(cmd, file, &cfg); err != nil {
+			if err := load(cmd, flags, &cfg); err != nil {
 				return err
 			}
-			s, err := a.finetune(cmd.Context(), cfg, out, resume, force)
+			s, err := a.finetune(cmd.Context(), cfg, flags.out, flags.resume, flags.force)
 			if err != nil {
 				return err
 			}
-			return a.printSummary(out, s)
+			return a.printSummary(flags.out, s)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&file, "config", "", "YAML file with the settings")
-	f.StringVarP(&out, "out", "o", "", "run directory to write")
-	f.BoolVar(&resume, "resume", false, "go on from the newest checkpoint of the run directory")
-	f.BoolVar(&force, "force", false, "replace the run that is in the run directory")
+	flags.define(f)
 	f.StringVar(&cfg.From, "from", cfg.From, "run or checkpoint directory to start from")
 	f.StringVar(&cfg.Data, "data", cfg.Data, "examples to train on: .csv (E2E) or .jsonl, also .gz")
 	f.StringVar(&cfg.Dev, "dev", cfg.Dev, "examples to validate on")

@@ -40,10 +40,7 @@ type pretrainConfig struct {
 
 func newPretrainCmd(a *app) *cobra.Command {
 	cfg := pretrainConfig{NLayer: 6, NHead: 6, NEmbd: 384, NCtx: 256, Sparsity: "0", Config: train.Defaults()}
-	var (
-		file, out     string
-		resume, force bool
-	)
+	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "pretrain --data DIR -o RUN [--config FILE]",
 		Short: "Pre-train a GPT sparsely or densely",
@@ -58,28 +55,18 @@ writes a checkpoint; --resume goes on from the newest one with the same bits.`,
   spdfctl pretrain --resume -o runs/sparse`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if resume && force {
-				return usageErrorf("pretrain: --resume and --force exclude each other")
-			}
-			if resume {
-				if err := resumeConfig(cmd, out, file, &cfg); err != nil {
-					return err
-				}
-			} else if err := loadConfig(cmd, file, &cfg); err != nil {
+			if err := load(cmd, flags, &cfg); err != nil {
 				return err
 			}
-			s, err := a.pretrain(cmd.Context(), cfg, out, resume, force)
+			s, err := a.pretrain(cmd.Context(), cfg, flags.out, flags.resume, flags.force)
 			if err != nil {
 				return err
 			}
-			return a.printSummary(out, s)
+			return a.printSummary(flags.out, s)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&file, "config", "", "YAML file with the settings")
-	f.StringVarP(&out, "out", "o", "", "run directory to write")
-	f.BoolVar(&resume, "resume", false, "go on from the newest checkpoint of the run directory")
-	f.BoolVar(&force, "force", false, "replace the run that is in the run directory")
+	flags.define(f)
 	f.StringVar(&cfg.Model, "model", cfg.Model, "preset name or config.json (instead of the shape)")
 	f.IntVar(&cfg.NLayer, "n-layer", cfg.NLayer, "transformer blocks")
 	f.IntVar(&cfg.NHead, "n-head", cfg.NHead, "attention heads")

@@ -19,6 +19,31 @@ import (
 	"github.com/spdfctl/spdfctl/train"
 )
 
+// runFlags are the flags of a command that writes a run directory.
+type runFlags struct {
+	file, out     string
+	resume, force bool
+}
+
+func (r *runFlags) define(f *pflag.FlagSet) {
+	f.StringVar(&r.file, "config", "", "YAML file with the settings")
+	f.StringVarP(&r.out, "out", "o", "", "run directory to write")
+	f.BoolVar(&r.resume, "resume", false, "go on from the newest checkpoint of the run directory")
+	f.BoolVar(&r.force, "force", false, "replace the run that is in the run directory")
+}
+
+// load fills cfg, to which the flags of cmd are bound, for a new run or for
+// the one that is taken up.
+func load[C any](cmd *cobra.Command, r runFlags, cfg *C) error {
+	switch {
+	case r.resume && r.force:
+		return usageErrorf("%s: --resume and --force exclude each other", cmd.Name())
+	case r.resume:
+		return resumeConfig(cmd, r.out, r.file, cfg)
+	}
+	return loadConfig(cmd, r.file, cfg)
+}
+
 // trainFlags defines a flag for every field of c, with its present value as
 // the default. Each flag is the key of the configuration file with dashes.
 func trainFlags(f *pflag.FlagSet, c *train.Config) {
