@@ -106,8 +106,8 @@ func (a *app) inspect(ctx context.Context, path string, hash, sparsity bool) err
 				return err
 			}
 			e.SHA256 = seen.SHA256
-			if seen.Elements > 0 {
-				share := float64(seen.Zeros) / float64(seen.Elements)
+			if seen.Elements > 0 || t.Bytes == 0 {
+				share := float64(seen.Zeros) / float64(max(seen.Elements, 1))
 				e.Sparsity = &share
 			}
 			if err := ctx.Err(); err != nil {

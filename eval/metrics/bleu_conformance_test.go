@@ -54,10 +54,6 @@ func table(t *testing.T, name string) [][]string {
 	return rows
 }
 
-// printed is the agreement asked of scores in float64: the same operations in
-// the same order leave only the last bits of log and exp.
-const printed = 1e-9
-
 type sacre struct {
 	BLEU, BLEU_lc float64
 }

@@ -74,9 +74,8 @@ func loadMeteorTables(dir string, stages []string) (*meteorTables, [meteorStages
 		}
 		use[i] = true
 	}
-	wanted := func(stage int, err error) bool { // whether to go on without the stage's file
-		return len(stages) == 0 && errors.Is(err, fs.ErrNotExist)
-	}
+	// Without a choice a stage whose file is missing does not run.
+	optional := func(err error) bool { return len(stages) == 0 && errors.Is(err, fs.ErrNotExist) }
 	if len(stages) == 0 {
 		use = [meteorStages]bool{true, true, true, true}
 	}
@@ -100,14 +99,14 @@ func loadMeteorTables(dir string, stages []string) (*meteorTables, [meteorStages
 		}
 	}
 	if use[stageSynonym] {
-		if err := t.loadSynonyms(dir); wanted(stageSynonym, err) {
+		if err := t.loadSynonyms(dir); optional(err) {
 			use[stageSynonym] = false
 		} else if err != nil {
 			return nil, use, err
 		}
 	}
 	if use[stageParaphrase] {
-		if t.paraphrases, err = loadParaphrases(dir); wanted(stageParaphrase, err) {
+		if t.paraphrases, err = loadParaphrases(dir); optional(err) {
 			use[stageParaphrase] = false
 		} else if err != nil {
 			return nil, use, err

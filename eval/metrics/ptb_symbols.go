@@ -215,19 +215,27 @@ func (l *ptbLexer) quotes(c rune) {
 		if l.has(at+1, "tis") {
 			l.offer(at+2, at+4, "'t")
 		}
+		// Words that start with an apostrophe; newer releases write a straight one.
+		word := func(end int) {
+			token := ""
+			if !l.old {
+				token = "'" + string(l.text[at+1:end])
+			}
+			l.offer(end, end, token)
+		}
 		for _, w := range []string{"em", "till", "til", "cause"} {
 			if l.has(at+1, w) {
-				l.word(at + 1 + len(w))
+				word(at + 1 + len(w))
 			}
 		}
 		if d := l.peek(at + 1); '1' <= d && d <= '9' && l.peek(at+2) == '0' && l.has(at+3, "s") && (!l.old || d != '1') {
-			l.word(at + 4)
+			word(at + 4)
 		}
 		if l.has(at+1, "n") {
 			if isPTBApos(l.peek(at + 2)) {
-				l.word(at + 3)
+				word(at + 3)
 			}
-			l.word(at + 2)
+			word(at + 2)
 		}
 		if isDigitRune(l.peek(at+1)) && isDigitRune(l.peek(at+2)) && isPTBSpaceOrEnd(l.peek(at+3)) {
 			l.offer(at+3, at+4, "")

@@ -20,6 +20,9 @@ type Score struct {
 
 	rows  [][]float64                 // sufficient statistics, one row per segment
 	total func(sum []float64) float64 // the score of a sum of rows
+
+	segment func(row []float64) float64            // the score of one row; nil: total
+	lengths func(row []float64) (hyp, ref float64) // nil for metrics without
 }
 
 // newScore is the score of the sum of rows.
@@ -53,9 +56,23 @@ func (s Score) sum() []float64 {
 // from the references of the whole corpus (the weights of NIST and CIDEr) stays
 // as it is there.
 func (s Score) Segments() []float64 {
+	score := s.segment
+	if score == nil {
+		score = s.total
+	}
 	out := make([]float64, len(s.rows))
-	kernels.Parallel(len(s.rows), func(i int) { out[i] = s.total(s.rows[i]) })
+	kernels.Parallel(len(s.rows), func(i int) { out[i] = score(s.rows[i]) })
 	return out
+}
+
+// SegmentLengths returns the words of segment i and of the reference whose length
+// counts. The last result is false for metrics that do not compare lengths.
+func (s Score) SegmentLengths(i int) (hyp, ref int, ok bool) {
+	if s.lengths == nil {
+		return 0, 0, false
+	}
+	h, r := s.lengths(s.rows[i])
+	return int(h), int(r), true
 }
 
 // checkCorpus reports what no metric can score.

@@ -17,36 +17,6 @@ import (
 	"github.com/spdfctl/spdfctl/formats/nlg"
 )
 
-// Agreement asked of the published scorers' numbers.
-const (
-	meteorTolerance = 0.0005
-	ciderTolerance  = 0.002
-)
-
-// checkValue compares a score with a number computed elsewhere.
-func checkValue(t *testing.T, what string, got Score, err error, want, tolerance float64) {
-	t.Helper()
-	if err != nil {
-		t.Errorf("%s: %v", what, err)
-		return
-	}
-	if !(math.Abs(got.Value-want) <= tolerance) {
-		t.Errorf("%s: %s is %.10f, want %.10f", what, got.Name, got.Value, want)
-	}
-}
-
-// checkDigits compares a score with a number printed with that many digits.
-func checkDigits(t *testing.T, what string, got Score, err error, want float64, digits int) {
-	t.Helper()
-	if err != nil {
-		t.Errorf("%s: %v", what, err)
-		return
-	}
-	if a, b := fmt.Sprintf("%.*f", digits, got.Value), fmt.Sprintf("%.*f", digits, want); a != b {
-		t.Errorf("%s: %s is %s, want %s (%.10f, %.10f)", what, got.Name, a, b, got.Value, want)
-	}
-}
-
 func readGzip(t *testing.T, name string) []byte {
 	t.Helper()
 	r, _, err := nlg.Open(conformanceData(t, name))
@@ -100,121 +70,6 @@ func loadMeteor(t *testing.T) *Meteor {
 		t.Fatal(err)
 	}
 	return m
-}
-
-// oracleScores are the numbers of expected.json that several folders share.
-type oracleScores struct {
-	Pymteval struct{ BLEU, NIST *float64 }
-	Mteval   struct{ BLEU, NIST *float64 } `json:"mteval-v13a-sig.pl"`
-	Coco     *cocoScores                   // over PTB tokens
-	CocoNone *cocoScores                   `json:"coco_pretokenised_nofilter"`
-
-	Meteor      *float64 `json:"meteor-1.5_ex_st_sy_noparaphrase"`
-	MeteorExact *float64 `json:"meteor-1.5_exact"`
-
-	Sacrebleu *sacreScores
-	sacreFlat
-}
-
-type cocoScores struct {
-	Bleu1 *float64 `json:"Bleu_1"`
-	Bleu2 *float64 `json:"Bleu_2"`
-	Bleu3 *float64 `json:"Bleu_3"`
-	Bleu4 *float64 `json:"Bleu_4"`
-	Rouge *float64 `json:"ROUGE_L"`
-	CIDEr *float64
-}
-
-type sacreScores struct {
-	BLEU   *float64
-	BLEUlc *float64 `json:"BLEU_lc"`
-	CHRF   *float64 `json:"chrF2"`
-	CHRFpp *float64 `json:"chrF2++"`
-	TER    *float64
-}
-
-type sacreFlat struct {
-	BLEU     *float64 `json:"sacrebleu_BLEU"`
-	BLEU13a  *float64 `json:"sacrebleu_BLEU_13a"`
-	BLEUNone *float64 `json:"sacrebleu_BLEU_tok-none"`
-	BLEUNlc  *float64 `json:"sacrebleu_BLEU_tok-none_lc"`
-	CHRF     *float64 `json:"sacrebleu_chrF2"`
-	CHRFpp   *float64 `json:"sacrebleu_chrF2++"`
-}
-
-// check scores raw texts, and texts as coco-caption and METEOR see them, and
-// compares every number that is there. It returns how many.
-func (want oracleScores) check(t *testing.T, what string, hyps []string, refs [][]string, tokHyps []string, tokRefs [][]string, m *Meteor) int {
-	t.Helper()
-	n := 0
-	exactly := func(want *float64, tolerance float64, score func() (Score, error)) {
-		if want != nil {
-			n++
-			got, err := score()
-			checkValue(t, what, got, err, *want, tolerance)
-		}
-	}
-	printedTo := func(want *float64, digits int, score func() (Score, error)) {
-		if want != nil {
-			n++
-			got, err := score()
-			checkDigits(t, what, got, err, *want, digits)
-		}
-	}
-	raw := func(f func([]string, [][]string) (Score, error)) func() (Score, error) {
-		return func() (Score, error) { return f(hyps, refs) }
-	}
-	tokens := func(f func([]string, [][]string) (Score, error)) func() (Score, error) {
-		return func() (Score, error) { return f(tokHyps, tokRefs) }
-	}
-	exactly(want.Pymteval.BLEU, printed, raw(PymtevalBLEU))
-	exactly(want.Pymteval.NIST, printed, raw(PymtevalNIST))
-	printedTo(want.Mteval.BLEU, 4, raw(MTEvalBLEU))
-	printedTo(want.Mteval.NIST, 4, raw(MTEvalNIST))
-	for _, coco := range []*cocoScores{want.Coco, want.CocoNone} {
-		if coco == nil {
-			continue
-		}
-		for k, bleu := range []*float64{coco.Bleu1, coco.Bleu2, coco.Bleu3, coco.Bleu4} {
-			exactly(bleu, printed, func() (Score, error) {
-				all, err := CocoBLEU(tokHyps, tokRefs)
-				return all[k], err
-			})
-		}
-		printedTo(coco.Rouge, 4, tokens(RougeL))
-		exactly(coco.CIDEr, ciderTolerance, tokens(CIDEr))
-	}
-	exactly(want.Meteor, meteorTolerance, tokens(m.Score))
-	if want.MeteorExact != nil {
-		exact, err := LoadMeteor(conformanceData(t, "meteor-resources"), "exact")
-		if err != nil {
-			t.Fatal(err)
-		}
-		exactly(want.MeteorExact, meteorTolerance, tokens(exact.Score))
-	}
-	bleu := func(o BLEUOptions) func() (Score, error) {
-		return func() (Score, error) {
-			s, err := BLEU(hyps, refs, o)
-			return Score{Name: "BLEU " + s.Signature, Value: s.Score}, err
-		}
-	}
-	chrf := func(words int) func() (Score, error) {
-		return func() (Score, error) { return CHRF(hyps, refs, CHRFOptions{WordOrder: words}) }
-	}
-	if s := want.Sacrebleu; s != nil {
-		exactly(s.BLEU, printed, bleu(BLEUOptions{}))
-		exactly(s.BLEUlc, printed, bleu(BLEUOptions{Lowercase: true}))
-		exactly(s.CHRF, printed, chrf(0))
-		exactly(s.CHRFpp, printed, chrf(2))
-		exactly(s.TER, printed, func() (Score, error) { return TER(hyps, refs, TEROptions{}) })
-	}
-	exactly(want.sacreFlat.BLEU, printed, bleu(BLEUOptions{}))
-	exactly(want.BLEU13a, printed, bleu(BLEUOptions{Lowercase: true}))
-	exactly(want.BLEUNone, printed, bleu(BLEUOptions{Tokenizer: "none"}))
-	exactly(want.BLEUNlc, printed, bleu(BLEUOptions{Tokenizer: "none", Lowercase: true}))
-	exactly(want.CHRF, printed, chrf(0))
-	exactly(want.CHRFpp, printed, chrf(2))
-	return n
 }
 
 // TestWebNLG2017 scores all outputs of five teams on 25 tracks.
@@ -373,4 +228,105 @@ func TestNLGEval(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkNLGEval(t, data)
+}
+
+// TestE2EProfile scores all systems with the profile, from the files as they are:
+// every number of the folder, and that of the published script's own tokenizer.
+func TestE2EProfile(t *testing.T) {
+	_, _, wantTokens := e2eReferences(t)
+	rows, table, err := nlg.ReadOutputsFile(conformanceData(t, "e2e-nlg/testset_w_refs.csv.gz"), RepairE2E)
+	if err != nil || !table {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(conformanceData(t, "e2e-systems/expected.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expected := decode[struct{ Expected map[string]oracleScores }](t, data).Expected
+	m := loadMeteor(t)
+	n := 0
+	for name, want := range expected {
+		outputs, _, err := nlg.ReadOutputsFile(conformanceData(t, "e2e-systems/"+name+".tsv.gz"), RepairE2E)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var hyps, sources []string
+		for _, row := range outputs {
+			hyps, sources = append(hyps, row.References[0]), append(sources, row.Source)
+		}
+		refs, err := nlg.ReferencesOf(rows, sources)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokHyps, tokRefs, err := ptbCorpus(hyps, refs, PTB2025)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range tokRefs {
+			for j := range tokRefs[i] {
+				if tokRefs[i][j] != wantTokens[i][j] {
+					t.Errorf("reference %q: tokens %q, want %q", refs[i][j], tokRefs[i][j], wantTokens[i][j])
+				}
+			}
+		}
+		n += want.check(t, name, hyps, refs, tokHyps, tokRefs, m)
+		for _, nist := range NISTVariants() {
+			result, err := ScoreProfile("e2e", hyps, refs, ProfileOptions{Meteor: m, NIST: nist})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log(name, nist, scoreLine(result))
+			mteval := map[string]float64{"bleu": *want.Mteval.BLEU, "nist": *want.Mteval.NIST}
+			if nist == "python" {
+				mteval = map[string]float64{"bleu": *want.Pymteval.BLEU, "nist": *want.Pymteval.NIST}
+			}
+			for _, s := range result.Scores {
+				switch s.Name {
+				case "bleu", "nist":
+					checkDigits(t, name, s, nil, mteval[s.Name], 4)
+				case "rouge_l":
+					checkDigits(t, name, s, nil, *want.Coco.Rouge, 4)
+				case "cider":
+					checkValue(t, name, s, nil, *want.Coco.CIDEr, ciderTolerance)
+				case "meteor":
+					checkValue(t, name, s, nil, *want.Meteor, meteorTolerance)
+				}
+			}
+		}
+		if name == "tgen" { // the challenge's published numbers; METEOR's needs the paraphrase table
+			result, err := ScoreProfile("e2e", hyps, refs, ProfileOptions{PTB: PTB341})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := scoreLine(result), "bleu 0.6593 nist 8.6094 rouge_l 0.6850 cider 2.2338"; got != want {
+				t.Errorf("tgen with the tokenizer of coco-caption: %s, want %s", got, want)
+			}
+		}
+	}
+	t.Logf("%d numbers compared", n)
+	if n != 11*15 {
+		t.Errorf("%d numbers compared, want %d", n, 11*15)
+	}
+}
+
+func scoreLine(r Result) string {
+	var parts []string
+	for _, s := range r.Scores {
+		parts = append(parts, fmt.Sprintf("%s %.4f", s.Name, s.Value))
+	}
+	return strings.Join(parts, " ")
+}
+
+// TestE2EExampleMETEOR scores the example of e2e-metrics.
+func TestE2EExampleMETEOR(t *testing.T) {
+	checkE2EExample(t, loadMeteor(t))
+}
+
+// TestSacreBLEUVectors runs the vectors of the data folder, which testdata has too.
+func TestSacreBLEUVectors(t *testing.T) {
+	data, err := os.ReadFile(conformanceData(t, "sacrebleu-vectors/vectors.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSacreVectors(t, data)
 }

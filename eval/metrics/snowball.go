@@ -11,9 +11,6 @@ import (
 // Source: Porter, "The English (Porter2) stemming algorithm", snowballstem.org,
 // in the state of 2008 that METEOR 1.5 ships.
 func stemEnglish(word string) string {
-	if !strings.ContainsFunc(word, isLatin) {
-		return word
-	}
 	runes := []rune(word)
 	if len(runes) < 3 {
 		return word
@@ -35,8 +32,6 @@ func stemEnglish(word string) string {
 	s.finalEL()
 	return s.text()
 }
-
-func isLatin(r rune) bool { return 'a' <= r && r <= 'z' }
 
 // stemExceptions are stemmed by hand.
 var stemExceptions = map[string]string{

@@ -16,9 +16,6 @@ const (
 	tercomBeam          = 20
 )
 
-// A row of TER: edits and the mean length of the references.
-const terRow = 2
-
 // Tercom returns the translation edit rate of tercom 0.7.25 with its defaults: the
 // insertions, deletions, substitutions and shifts of blocks that turn every text
 // into the nearest of its references, divided by the mean number of words of the
@@ -146,6 +143,10 @@ func (s *tercomSearch) bestShift(hyp []int32, edits int, path []byte) (tercomShi
 				return best, found
 			}
 			applyShift(s.moved, hyp, shift)
+			// More than bestEdits-1 edits behind the shift gain nothing.
+			if !s.fill(s.moved, tercomBeam, int32(bestEdits-1)) {
+				continue
+			}
 			left := s.distance(s.moved)
 			if gain := bestEdits + bestCost - (left + 1); gain > 0 || bestCost == 0 && gain == 0 {
 				best, found, bestCost, bestEdits = shift, true, 1, left
@@ -255,16 +256,18 @@ func append32(out, rest []int32) { copy(out[len(out):cap(out)], rest) }
 // operations in s.path. Like tercom it leaves out, word by word of hyp, the places
 // whose cost is more than the beam above the best.
 func (s *tercomSearch) distance(hyp []int32) int {
-	s.fill(hyp, tercomBeam)
+	s.fill(hyp, tercomBeam, math.MaxInt32)
 	if s.cost[len(s.cost)-1] < 0 {
-		s.fill(hyp, math.MaxInt32/2) // tercom would stop here
+		s.fill(hyp, math.MaxInt32/2, math.MaxInt32) // tercom would stop here
 	}
 	s.trace(len(hyp))
 	return int(s.cost[len(s.cost)-1])
 }
 
 // fill computes the edit distances of the beginnings of hyp and of the reference.
-func (s *tercomSearch) fill(hyp []int32, beam int32) {
+// It gives up, and returns false, once no more than limit edits are out of reach:
+// the rest costs at least the difference of the words that are left.
+func (s *tercomSearch) fill(hyp []int32, beam, limit int32) bool {
 	const far = 999999
 	rows, width := len(s.ref)+1, len(hyp)+1
 	for i := range s.cost {
@@ -277,6 +280,7 @@ func (s *tercomSearch) fill(hyp []int32, beam int32) {
 		best, firstGood = far, -1
 		until := lastGood
 		lastGood = -1
+		least := int32(math.MaxInt32)
 		for i := from; i < rows && i <= until; i++ {
 			at := i*width + j
 			score := s.cost[at]
@@ -286,6 +290,7 @@ func (s *tercomSearch) fill(hyp []int32, beam int32) {
 			if firstGood == -1 {
 				firstGood = i
 			}
+			least = min(least, score+int32(distance(len(s.ref)-i, len(hyp)-j)))
 			if i < len(s.ref) && j < len(hyp) {
 				next := at + width + 1
 				if s.ref[i] == hyp[j] {
@@ -313,7 +318,11 @@ func (s *tercomSearch) fill(hyp []int32, beam int32) {
 				}
 			}
 		}
+		if least > limit {
+			return false
+		}
 	}
+	return true
 }
 
 // trace writes the operations of the last distance to s.path.

@@ -277,42 +277,93 @@ func each(n int, f func(k int)) {
 	wg.Wait()
 }
 
-// cast converts n elements and counts what is lost.
+// workspace is the memory that one worker casts in.
+type workspace struct {
+	wide, wideBack     [castBlock]float64
+	narrow, narrowBack [castBlock]float32
+}
+
+var workspaces = sync.Pool{New: func() any { return new(workspace) }}
+
+// cast converts n elements, at most castBlock, and counts what is lost.
 func cast(dst []byte, to formats.DType, src []byte, from formats.DType, n int) Loss {
-	values, back := make([]float64, n), make([]float64, n)
+	w := workspaces.Get().(*workspace)
+	defer workspaces.Put(w)
+	loss := Loss{Elements: int64(n)}
+	if codecs32[from].decode != nil && codecs32[to].encode != nil || gguf.CanDequantize(from) && codecs32[to].encode != nil {
+		// float32 holds every value of these types: twice as fast.
+		values, back := w.narrow[:n], w.narrowBack[:n]
+		if c := codecs32[from]; c.decode != nil {
+			c.decode(values, src)
+		} else if err := gguf.Dequantize(values, from, src); err != nil {
+			panic("convert: cast of a type that castable refuses")
+		}
+		codecs32[to].encode(dst, values)
+		codecs32[to].decode(back, dst)
+		for i, v := range values {
+			if b := back[i]; v != b {
+				loss.element(float64(v), float64(b))
+			}
+		}
+		return loss
+	}
+	values, back := w.wide[:n], w.wideBack[:n]
 	if decode := decoders[from]; decode != nil {
 		decode(values, src)
 	} else {
-		floats := make([]float32, n)
-		if err := gguf.Dequantize(floats, from, src); err != nil {
+		if err := gguf.Dequantize(w.narrow[:n], from, src); err != nil {
 			panic("convert: cast of a type that castable refuses")
 		}
-		for i, v := range floats {
+		for i, v := range w.narrow[:n] {
 			values[i] = float64(v)
 		}
 	}
 	encoders[to](dst, values)
 	decoders[to](back, dst)
-	loss := Loss{Elements: int64(n)}
 	for i, v := range values {
-		b := back[i]
-		switch {
-		case v == b:
-		case v != v:
-			loss.NaNs++
-		default:
-			loss.Rounded++
-			if math.IsInf(b, 0) {
-				loss.Overflowed++
-				continue
-			}
-			if b == 0 {
-				loss.Underflowed++
-			}
-			diff := math.Abs(v - b)
-			loss.MaxAbs = max(loss.MaxAbs, diff)
-			loss.MaxRel = max(loss.MaxRel, diff/math.Abs(v))
+		if b := back[i]; v != b {
+			loss.element(v, b)
 		}
 	}
 	return loss
+}
+
+// element counts an element that has become another, or that is a NaN.
+func (l *Loss) element(v, b float64) {
+	if v != v {
+		l.NaNs++
+		return
+	}
+	l.Rounded++
+	if math.IsInf(b, 0) {
+		l.Overflowed++
+		return
+	}
+	if b == 0 {
+		l.Underflowed++
+	}
+	diff := math.Abs(v - b)
+	l.MaxAbs = max(l.MaxAbs, diff)
+	l.MaxRel = max(l.MaxRel, diff/math.Abs(v))
+}
+
+// codecs32 are the types whose values float32 holds, and the roundings from it.
+var codecs32 = map[formats.DType]struct {
+	decode func(dst []float32, src []byte)
+	encode func(dst []byte, src []float32)
+}{
+	formats.F32: {
+		func(dst []float32, src []byte) {
+			for i := range dst {
+				dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+			}
+		},
+		func(dst []byte, src []float32) {
+			for i, v := range src {
+				binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(v))
+			}
+		},
+	},
+	formats.F16:  {formats.DecodeF16, func(dst []byte, src []float32) { formats.EncodeF16(dst, src) }},
+	formats.BF16: {formats.DecodeBF16, formats.EncodeBF16},
 }

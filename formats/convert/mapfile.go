@@ -28,7 +28,8 @@ import (
 //
 // The first rule that fits a tensor counts. A tensor that no rule fits is an
 // error; so is a rule that fits none, unless it has optional: true. Read the
-// other way round (Inverse) every rule that drops nothing undoes itself.
+// other way round (Inverse) every rule undoes itself, unless it drops something or joins parts
+// without saying their sizes.
 type Map struct {
 	rules []rule
 }
@@ -187,6 +188,9 @@ func (m *Map) Inverse() (*Map, error) {
 	for i, r := range m.rules {
 		if r.Drop {
 			return nil, fmt.Errorf("convert: rule %d drops %q: it has no inverse", i+1, r.From[0])
+		}
+		if len(r.From) > 1 && r.Sizes == nil {
+			return nil, fmt.Errorf("convert: rule %d joins %d tensors without sizes: to split them again it needs sizes", i+1, len(r.From))
 		}
 		r.From, r.To, r.patterns = r.To, r.From, nil
 		if err := r.compile(); err != nil {

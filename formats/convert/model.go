@@ -142,28 +142,32 @@ func (m *model) measure(c *Checkpoint) error {
 	if d.M == 0 {
 		d.M = d.N
 	}
-	for base, t := range m.found {
-		r, _, _ := m.layout.match(base)
+	for i := range m.layout.rows {
+		r := &m.layout.rows[i]
+		t, ok := m.found[strip(at(r.name, 0))]
 		slots := strings.Fields(r.slots)
+		if !ok || len(slots) == 0 {
+			continue
+		}
 		shape := t.Shape
 		if m.layout.stacked && strings.Contains(r.slots, "#") && len(shape) > 0 {
 			d.L = max(d.L, shape[0])
 			shape = shape[1:]
 		}
-		if len(slots) != 1 {
-			continue
-		}
 		letters := m.family.slots[slots[0]]
 		if len(shape) != len(letters) {
 			return fmt.Errorf("tensor %q has the shape %v, want %d dimensions", t.Name, t.Shape, len(letters))
 		}
-		for i := range letters {
-			axis := i
+		if len(slots) != 1 {
+			continue
+		}
+		for k := range letters {
+			axis := k
 			if r.kind == conv1D {
-				axis = len(letters) - 1 - i
+				axis = len(letters) - 1 - k
 			}
-			// The largest wins; place compares all shapes.
-			if p := d.letter(letters[i]); *p < shape[axis] {
+			// The first row that has a size decides; place compares all shapes.
+			if p := d.letter(letters[k]); *p == 0 {
 				*p = shape[axis]
 			}
 		}

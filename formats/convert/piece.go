@@ -21,8 +21,10 @@ type piece struct {
 const (
 	// gatherBlock is how many bytes of an output are gathered at a time.
 	gatherBlock = 16 << 20
-	// rowsPerWorker is the least that is worth a worker, in bytes.
+	// bytesPerWorker is the least that is worth a worker, and rowsPerWorker the
+	// multiple of rows in which transpositions go best.
 	bytesPerWorker = 256 << 10
+	rowsPerWorker  = 64
 )
 
 // assembly is a tensor made of pieces, all of one element type.
@@ -258,8 +260,13 @@ func (a *assembly) gather(w io.Writer, spans []span, memory []byte) error {
 	if rows*row == 0 {
 		return nil
 	}
-	step := max(1, gatherBlock/(row*a.size))
-	share := max(1, bytesPerWorker/(row*a.size))
+	up := func(n int) int { return (n + rowsPerWorker - 1) / rowsPerWorker * rowsPerWorker }
+	step := up(gatherBlock / (row * a.size))
+	share := up(bytesPerWorker / (row * a.size))
+	if row*a.size > gatherBlock/rowsPerWorker { // rows of more than 256 KB
+		step = max(1, gatherBlock/(row*a.size))
+		share = max(1, step/4)
+	}
 	block := make([]byte, min(step, rows)*row*a.size)
 	for begin := 0; begin < rows; begin += step {
 		end := min(begin+step, rows)

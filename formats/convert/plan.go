@@ -1,17 +1,15 @@
 package convert
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/spdfctl/spdfctl/formats"
-	"github.com/spdfctl/spdfctl/formats/gguf"
+	"github.com/spdfctl/spdfctl/formats/npz"
 	"github.com/spdfctl/spdfctl/formats/stored"
 	"github.com/spdfctl/spdfctl/masks"
 )
@@ -90,6 +88,8 @@ type Plan struct {
 	target dims
 	vocab  int // rows of the embedding that are written
 	buffer *scratch
+	// leaveEntries leaves out the metadata of GGUF, for which .npz is too small.
+	leaveEntries bool
 
 	mu     sync.Mutex
 	losses map[string]Loss
@@ -141,7 +141,27 @@ func NewPlan(c *Checkpoint, o Options) (*Plan, error) {
 	if err := p.finish(); err != nil {
 		return nil, err
 	}
+	if err := p.weighEntries(); err != nil {
+		return nil, err
+	}
 	return p, p.carryMasks()
+}
+
+// weighEntries leaves out metadata of GGUF that the comment of a zip file cannot
+// hold: a tokenizer.
+func (p *Plan) weighEntries() error {
+	if p.Options.To != Npz || !p.originalEntries() {
+		return nil
+	}
+	text, err := encodeEntries(p.Source.entries)
+	if err != nil {
+		return fmt.Errorf("convert: metadata of GGUF: %w", err)
+	}
+	if len(text) > npz.MaxSide/2 {
+		p.leaveEntries = true
+		p.Notes = append(p.Notes, fmt.Sprintf("the metadata of GGUF take %d bytes, too many for .npz: they are left out", len(text)))
+	}
+	return nil
 }
 
 func (o Options) check() error {
@@ -307,277 +327,6 @@ func (p *Plan) aliasesOf(tensors []stored.Tensor) (same map[string][]string, sec
 
 func named(name string) func(stored.Tensor) bool {
 	return func(t stored.Tensor) bool { return t.Name == name }
-}
-
-// planLayout writes the model in another layout.
-func (p *Plan) planLayout(name string) error {
-	m, o := p.model, p.Options
-	to := m.family.layoutNamed(name)
-	p.Layout = name
-	p.nested = o.To == TorchZip && name == "nanogpt"
-	p.Drops = append(p.Drops, m.drops...)
-	d := m.dims
-	if o.Vocab > 0 {
-		d.V = o.Vocab
-	}
-	p.target, p.vocab = d, d.V
-	if to.padVocab > 0 {
-		p.vocab = (d.V + to.padVocab - 1) / to.padVocab * to.padVocab
-	}
-	if p.vocab < m.rows {
-		p.Drops = append(p.Drops, Drop{fmt.Sprintf("rows %d to %d of the embedding", p.vocab, m.rows-1), "lie past the vocabulary"})
-	}
-	if !m.tied && !slices.ContainsFunc(to.rows, func(r row) bool { return r.when == untied }) {
-		return fmt.Errorf("convert: %s: the head has weights of its own, the layout %s has none for it", m.family.arch, name)
-	}
-	if to.heads() && (d.N == 0 || d.Q%(2*d.N) != 0 || d.M == 0 || d.K%(2*d.M) != 0) {
-		return fmt.Errorf("convert: %s: %d and %d rows of queries and keys do not divide into halves of %d and %d heads; config.json or --heads and --kv-heads give them",
-			m.family.arch, d.Q, d.K, d.N, d.M)
-	}
-	prefix := to.prefix
-	if p.Source.unprefixed && to.name == "hf" || m.layout == to && !m.prefixed {
-		prefix = ""
-	}
-	specs := m.family.specs(to, d, p.vocab)
-	for _, s := range specs {
-		if s.row.when == untied && m.tied || s.row.when == alias && s.row.of != "" && !m.tied && isHead(s) {
-			continue
-		}
-		full := prefix + s.name
-		if s.row.full {
-			full = s.name
-		}
-		if s.row.when == alias {
-			of := prefix + at(s.row.of, s.layer)
-			i := slices.IndexFunc(p.Outputs, func(out Output) bool { return out.Name == of })
-			p.Outputs[i].Aliases = append(p.Outputs[i].Aliases, full)
-			continue
-		}
-		if m.noBiases && isBias(s) && name == "nanogpt" {
-			continue
-		}
-		out, err := p.assemble(full, s)
-		if err != nil {
-			return fmt.Errorf("convert: %s: %w", m.family.arch, err)
-		}
-		p.Outputs = append(p.Outputs, out)
-	}
-	if m.noBiases && name != "nanogpt" {
-		p.Notes = append(p.Notes, "the model has no biases; they are written as zeros")
-	}
-	return nil
-}
-
-// isHead reports whether a tensor is the head.
-func isHead(s spec) bool { return strings.HasPrefix(s.name, "lm_head.") }
-
-// heads reports whether a tensor of the layout depends on the number of heads.
-func (l *layout) heads() bool {
-	return slices.ContainsFunc(l.rows, func(r row) bool { return r.heads != 0 })
-}
-
-// assemble makes the output for a tensor of the target layout.
-func (p *Plan) assemble(name string, s spec) (Output, error) {
-	out := Output{Info: formats.Info{Name: name, Shape: s.shape}, parts: []piece{}, places: s.places, layer: s.layer, row: s.row}
-	for _, to := range s.places {
-		src, ok := p.model.slots[to.slot]
-		if !ok {
-			if p.model.noBiases && isBias(s) {
-				continue
-			}
-			return out, fmt.Errorf("tensor %q: the checkpoint has nothing for its part %q", name, to.slot)
-		}
-		t, err := p.plain(src.tensor)
-		if err != nil {
-			return out, err
-		}
-		out.DType = t.DType
-		out.parts = append(out.parts, between(t, src.place, to))
-		if !slices.Contains(out.From, t.Name) {
-			out.From = append(out.From, t.Name)
-		}
-	}
-	if out.DType == "" { // biases that are not there
-		t, err := p.plain(p.model.slots["wte"].tensor)
-		if err != nil {
-			return out, err
-		}
-		out.DType = t.DType
-	}
-	return out, nil
-}
-
-// between returns the piece that carries a slot from where it lies to where it
-// shall lie. The embedding may have fewer or more rows there.
-func between(t stored.Tensor, src, dst place) piece {
-	from, to := src.view, dst.view
-	if n := min(from.Dims[0], to.Dims[0]); n != from.Dims[0] || n != to.Dims[0] {
-		from, to = cut(from, 0, 0, n), cut(to, 0, 0, n)
-	}
-	if heads := max(src.heads, dst.heads); heads > 0 && src.heads != dst.heads {
-		from, to = byHeads(from, heads, src.heads > 0), byHeads(to, heads, dst.heads > 0)
-	}
-	return piece{t, from, to}
-}
-
-// plain returns a tensor as elements that can be moved one by one: blocks of
-// GGUF are dequantised.
-func (p *Plan) plain(t stored.Tensor) (stored.Tensor, error) {
-	if t.DType.Bits() != 0 {
-		return t, nil
-	}
-	if !gguf.CanDequantize(t.DType) {
-		return t, fmt.Errorf("tensor %q: %s is read by name and bytes only, it cannot be dequantised here: %w", t.Name, t.DType, ErrUnsupported)
-	}
-	return p.casting(t, formats.F32, ""), nil
-}
-
-// casting returns a tensor whose elements are cast when it is written. The loss
-// is noted under the name, if that is not empty.
-func (p *Plan) casting(t stored.Tensor, to formats.DType, note string) stored.Tensor {
-	out := t
-	out.DType = to
-	elements, _ := t.NumElements()
-	out.Bytes, out.Offset, out.Range = elements*int64(to.Bits()/8), -1, nil
-	out.WriteTo = func(w io.Writer) error {
-		c := newCaster(w, t.DType, to)
-		if err := t.Emit(c); err != nil {
-			return err
-		}
-		if note != "" {
-			loss := c.loss
-			loss.Name, loss.From, loss.To = note, t.DType, to
-			p.mu.Lock()
-			p.losses[note] = loss
-			p.mu.Unlock()
-		}
-		return nil
-	}
-	return out
-}
-
-// finish settles the element types and makes the tensors to be written.
-func (p *Plan) finish() error {
-	for i := range p.Outputs {
-		o := &p.Outputs[i]
-		if o.parts != nil {
-			if err := p.finishParts(o); err != nil {
-				return fmt.Errorf("convert: %w", err)
-			}
-		}
-		o.tensor.Name = o.Name
-		to, err := p.typeOf(o)
-		if err != nil {
-			return err
-		}
-		if to != o.tensor.DType {
-			if err := castable(o.Name, o.tensor.DType, to); err != nil {
-				return err
-			}
-			o.cast = o.tensor.DType
-			note := o.Name
-			if o.silent {
-				note = ""
-			}
-			o.tensor = p.casting(o.tensor, to, note)
-		}
-		o.Info, o.Bytes = o.tensor.Info, o.tensor.Bytes
-		p.Bytes += o.Bytes
-		p.Memory = max(p.Memory, o.Memory)
-	}
-	if p.Options.To == LLMC {
-		return p.oneType()
-	}
-	return nil
-}
-
-// finishParts turns parts into a tensor: the source itself, if it is all of it
-// in the same order.
-func (p *Plan) finishParts(o *Output) error {
-	if len(o.parts) == 1 {
-		t := o.parts[0].source
-		whole := stored.RowMajor(o.Shape).Elements()
-		same := func(v stored.View) bool { return v.Offset == 0 && v.Contiguous() && v.Elements() == whole }
-		if same(o.parts[0].from) && same(o.parts[0].to) && int64(whole*t.DType.Bits()/8) == t.Bytes {
-			o.tensor = t
-			o.tensor.Info = o.Info
-			o.parts = nil
-			return nil
-		}
-	}
-	a, err := newAssembly(o.Info, o.parts, p.buffer)
-	if err != nil {
-		return err
-	}
-	o.tensor, o.Memory = a.tensor(), a.memory()
-	return nil
-}
-
-// typeOf returns the element type that an output gets.
-func (p *Plan) typeOf(o *Output) (formats.DType, error) {
-	d := o.tensor.DType
-	if !isFloat(d) {
-		if d.Bits() == 0 && p.Options.To != GGUF {
-			return "", fmt.Errorf("convert: tensor %q: %s is read by name and bytes only, it cannot be dequantised here: %w", o.Name, d, ErrUnsupported)
-		}
-		return d, nil
-	}
-	to := p.Options.DType
-	// What was widened for a format becomes what it was.
-	was := formats.DType("")
-	for _, from := range o.From {
-		if n, ok := p.Source.narrow[from]; ok && (was == "" || was == n) {
-			was = n
-		}
-	}
-	vectors := p.Options.To == GGUF && p.Layout == "gguf" && len(o.Shape) < 2
-	switch {
-	case vectors:
-		// llama.cpp computes with biases and norms in F32.
-		if to == "" && d != formats.F32 && canEncode(d) {
-			o.narrow, o.silent = d, true
-		} else if was != "" && to == "" {
-			o.narrow = was
-		}
-		return formats.F32, nil
-	case to != "":
-		return to, nil
-	case was != "" && p.Options.To == GGUF:
-		o.narrow = was
-	case was != "" && canEncode(was):
-		o.silent = true
-		return was, nil
-	case d.Bits() == 0 && p.Options.To != GGUF:
-		return formats.F32, nil // dequantised
-	}
-	return d, nil
-}
-
-// oneType casts everything to the one type that a file of llm.c has.
-func (p *Plan) oneType() error {
-	to := p.Options.DType
-	if to == "" {
-		to = formats.BF16
-		for _, o := range p.Outputs {
-			if o.DType != formats.BF16 {
-				to = formats.F32
-			}
-		}
-	}
-	p.Bytes = 0
-	for i := range p.Outputs {
-		o := &p.Outputs[i]
-		if o.DType != to {
-			if err := castable(o.Name, o.DType, to); err != nil {
-				return err
-			}
-			o.cast = cmp.Or(o.cast, o.DType)
-			o.tensor = p.casting(o.tensor, to, o.Name)
-		}
-		o.Info, o.Bytes = o.tensor.Info, o.tensor.Bytes
-		p.Bytes += o.Bytes
-	}
-	return nil
 }
 
 // Losses lists what casts have changed, after Write, by name.

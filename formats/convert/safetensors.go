@@ -107,6 +107,9 @@ func (c *Checkpoint) readTextMetadata() error {
 	}
 	groups := make(map[string][]string)
 	var sideText string
+	if c.Metadata != nil && len(c.Metadata) == 0 {
+		c.text = map[string]string{}
+	}
 	for _, key := range slices.Sorted(maps.Keys(c.Metadata)) {
 		value := c.Metadata[key]
 		switch {

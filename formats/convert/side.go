@@ -22,9 +22,11 @@ const (
 // side is what a format has no place for. It is written only where something is
 // in it.
 type side struct {
-	// Metadata are those of a safetensors file; Plain says that it had none.
+	// Metadata are those of a safetensors file; Plain says that it had none,
+	// Empty that they were {}.
 	Metadata map[string]string `json:"metadata,omitempty"`
 	Plain    bool              `json:"plain,omitempty"`
+	Empty    bool              `json:"empty,omitempty"`
 	// Types are tensors that are stored as something else with the same bytes.
 	Types map[string]sideType `json:"types,omitempty"`
 	// Narrow are tensors whose elements were widened, with the type they had.
@@ -50,7 +52,7 @@ type sideType struct {
 }
 
 func (s side) empty() bool {
-	return s.Metadata == nil && !s.Plain && len(s.Types) == 0 && len(s.Narrow) == 0 && !s.Unprefixed && len(s.GGUF) == 0 &&
+	return s.Metadata == nil && !s.Plain && !s.Empty && len(s.Types) == 0 && len(s.Narrow) == 0 && !s.Unprefixed && len(s.GGUF) == 0 &&
 		len(s.Aliases) == 0 && s.Config == nil && !s.Made
 }
 
@@ -83,8 +85,10 @@ func (c *Checkpoint) applySide(text []byte) error {
 	if err := d.Decode(&s); err != nil {
 		return bad("%w", err)
 	}
-	if s.Plain || s.Metadata != nil {
-		c.text, c.textKnown = s.Metadata, true
+	if s.Plain || s.Empty || s.Metadata != nil {
+		if c.text, c.textKnown = s.Metadata, true; s.Empty {
+			c.text = map[string]string{}
+		}
 	}
 	if s.Config != nil {
 		c.Config, c.ownConfig = *s.Config, true

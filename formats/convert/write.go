@@ -2,11 +2,9 @@ package convert
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +14,6 @@ import (
 	"github.com/spdfctl/spdfctl/formats/gguf"
 	"github.com/spdfctl/spdfctl/formats/llmc"
 	"github.com/spdfctl/spdfctl/formats/npz"
-	"github.com/spdfctl/spdfctl/formats/safetensors"
 	"github.com/spdfctl/spdfctl/formats/stored"
 	"github.com/spdfctl/spdfctl/formats/torch"
 )
@@ -151,7 +148,7 @@ func (p *Plan) writeTo(w *watch, to io.Writer) error {
 		if err != nil {
 			return err
 		}
-		return safetensors.Write(to, forSafeTensors(tensors), metadata)
+		return writeSafeTensors(to, tensors, metadata)
 	case TorchZip:
 		return p.writeTorch(to, tensors)
 	case Npz:
@@ -164,50 +161,6 @@ func (p *Plan) writeTo(w *watch, to io.Writer) error {
 		return err
 	}
 	return llmc.Write(to, c, tensors)
-}
-
-func forSafeTensors(tensors []stored.Tensor) []safetensors.Tensor {
-	list := make([]safetensors.Tensor, len(tensors))
-	for i, t := range tensors {
-		list[i] = safetensors.Tensor{Info: t.Info, WriteTo: t.Emit}
-	}
-	return list
-}
-
-// textMetadata returns the metadata of a safetensors file with some outputs. What
-// is of the whole checkpoint goes into the first shard.
-func (p *Plan) textMetadata(outputs []Output, first bool) (map[string]string, error) {
-	metadata := maps.Clone(defaultMetadata)
-	if p.Source.textKnown {
-		metadata = maps.Clone(p.Source.text)
-	}
-	set := func(key, value string) {
-		if metadata == nil {
-			metadata = make(map[string]string)
-		}
-		metadata[key] = value
-	}
-	for _, o := range outputs {
-		for _, name := range o.Aliases {
-			set(name, o.Name)
-		}
-	}
-	if p.originalEntries() && first {
-		text, err := encodeEntries(p.Source.entries)
-		if err != nil {
-			return nil, fmt.Errorf("convert: metadata of GGUF: %w", err)
-		}
-		set(ggufKey, text)
-	}
-	s := side{Unprefixed: p.unprefixed(), Narrow: p.narrowed(), Config: p.carriedConfig()}
-	text, err := s.encode()
-	if err != nil {
-		return nil, err
-	}
-	if text != nil && first {
-		set(sideMetadataKey, string(text))
-	}
-	return metadata, nil
 }
 
 // unprefixed reports whether to carry that names had no prefix: not where they
@@ -260,6 +213,7 @@ func (p *Plan) sideRecord(types map[string]sideType) ([]byte, error) {
 	}
 	if p.Source.textKnown {
 		s.Metadata, s.Plain = p.Source.text, p.Source.text == nil
+		s.Empty = !s.Plain && len(s.Metadata) == 0
 	}
 	s.Made = p.Options.To == GGUF && !p.originalEntries()
 	if p.originalEntries() && p.Options.To != GGUF {
@@ -337,21 +291,24 @@ func (p *Plan) writeNpz(to io.Writer, tensors []stored.Tensor) error {
 			}
 			return formats.Info{Name: info.Name, DType: formats.U8, Shape: []int{int(n)}}
 		})
+	// NumPy has no tied arrays: they are written twice.
+	var all []stored.Tensor
+	for i, t := range tensors {
+		all = append(all, t)
+		for _, name := range p.Outputs[i].Aliases {
+			if was, ok := types[t.Name]; ok {
+				types[name] = was
+			}
+			t.Name = name
+			all = append(all, t)
+		}
+	}
 	record, err := p.sideRecord(types)
 	if err != nil {
 		return err
 	}
 	if len(record) > npz.MaxSide {
 		return fmt.Errorf("convert: what .npz cannot express takes %d bytes, limit %d: %w", len(record), npz.MaxSide, ErrUnsupported)
-	}
-	// NumPy has no tied arrays: they are written twice.
-	var all []stored.Tensor
-	for i, t := range tensors {
-		all = append(all, t)
-		for _, name := range p.Outputs[i].Aliases {
-			t.Name = name
-			all = append(all, t)
-		}
 	}
 	return npz.WriteZip(to, all, record)
 }
@@ -375,7 +332,7 @@ func (p *Plan) writeGGUF(to io.Writer, tensors []stored.Tensor) error {
 // originalEntries reports whether the source has metadata of a GGUF file that a
 // conversion did not make, or made in this very layout.
 func (p *Plan) originalEntries() bool {
-	return p.Source.entries != nil && (!p.Source.made || p.Options.To == GGUF && p.Source.Format == GGUF && p.Layout != "hf")
+	return p.Source.entries != nil && !p.leaveEntries && (!p.Source.made || p.Options.To == GGUF && p.Source.Format == GGUF && p.Layout != "hf")
 }
 
 // ggufEntries returns the metadata of a GGUF file: those that the source had, or
@@ -438,47 +395,4 @@ func (p *Plan) llmcConfig() (llmc.Config, error) {
 		return llmc.Config{}, fmt.Errorf("convert: llm.c has 4 times as many channels inside the MLP as outside, here it is %d and %d", d.I, d.C)
 	}
 	return llmc.Config{NCtx: d.T, VocabSize: d.V, NLayer: d.L, NHead: heads, NEmbd: d.C, PaddedVocab: p.vocab, DType: p.Outputs[0].DType}, nil
-}
-
-// writeShards writes safetensors files of at most ShardSize bytes of data, a
-// tensor never being split, and the index. Tensors go into them in the order of
-// their names.
-func (p *Plan) writeShards(w *watch, dir string) error {
-	var shards [][]Output
-	size := int64(0)
-	for _, o := range p.Outputs {
-		if len(shards) == 0 || size+o.Bytes > p.Options.ShardSize && size > 0 {
-			shards = append(shards, nil)
-			size = 0
-		}
-		shards[len(shards)-1] = append(shards[len(shards)-1], o)
-		size += o.Bytes
-	}
-	index := struct {
-		Metadata  map[string]int64  `json:"metadata"`
-		WeightMap map[string]string `json:"weight_map"`
-	}{map[string]int64{"total_size": p.Bytes}, make(map[string]string)}
-	for i, outputs := range shards {
-		name := fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
-		tensors := make([]stored.Tensor, len(outputs))
-		for k, o := range outputs {
-			tensors[k] = watched(o.tensor, w)
-			index.WeightMap[o.Name] = name
-		}
-		metadata, err := p.textMetadata(outputs, i == 0)
-		if err != nil {
-			return err
-		}
-		if err := safetensors.WriteFile(filepath.Join(dir, name), false, forSafeTensors(tensors), metadata); err != nil {
-			return err
-		}
-	}
-	if err := p.Source.Unchanged(); err != nil {
-		return err
-	}
-	text, err := json.MarshalIndent(index, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(text, '\n'), 0o666)
 }

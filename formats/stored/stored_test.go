@@ -3,6 +3,7 @@ package stored_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -291,18 +292,18 @@ func TestReverse(t *testing.T) {
 }
 
 func BenchmarkCopy(b *testing.B) {
-	const n = 2048
-	src, dst := make([]byte, 4*n*n), make([]byte, 4*n*n)
-	shape := []int{n, n}
-	for name, from := range map[string]stored.View{
-		"rows":       stored.RowMajor(shape),
-		"transposed": {Dims: shape, Strides: []int{1, n}},
-	} {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(dst)))
-			for b.Loop() {
-				stored.Copy(dst, stored.RowMajor(shape), src, from, 4)
-			}
-		})
+	for _, shape := range [][]int{{2048, 2048}, {12288, 3072}} {
+		src, dst := make([]byte, 4*shape[0]*shape[1]), make([]byte, 4*shape[0]*shape[1])
+		for name, from := range map[string]stored.View{
+			"rows":       stored.RowMajor(shape),
+			"transposed": {Dims: shape, Strides: []int{1, shape[0]}},
+		} {
+			b.Run(fmt.Sprintf("%s/%dx%d", name, shape[0], shape[1]), func(b *testing.B) {
+				b.SetBytes(int64(len(dst)))
+				for b.Loop() {
+					stored.Copy(dst, stored.RowMajor(shape), src, from, 4)
+				}
+			})
+		}
 	}
 }
