@@ -380,6 +380,48 @@ func TestHDF5IsRefused(t *testing.T) {
 	}
 }
 
+// TestIntoDirectory: an existing directory keeps what is in it.
+func TestIntoDirectory(t *testing.T) {
+	in := gpt.dir(t)
+	dir := t.TempDir()
+	mine := filepath.Join(dir, "config.json")
+	if err := os.WriteFile(mine, []byte("{}"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	c, err := convert.Open(in, convert.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	write := func(o convert.Options, force bool) error {
+		p, err := convert.NewPlan(c, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Write(context.Background(), dir, force, nil)
+	}
+	if err := write(convert.Options{To: convert.SafeTensors}, false); err != nil {
+		t.Fatal(err)
+	}
+	sameFile(t, filepath.Join(dir, "model.safetensors"), in)
+	if text, err := os.ReadFile(mine); err != nil || string(text) != "{}" {
+		t.Errorf("config.json is %q, %v: it was there before", text, err)
+	}
+	if err := write(convert.Options{To: convert.SafeTensors}, false); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second time: got %v, want fs.ErrExist", err)
+	}
+	if err := write(convert.Options{To: convert.SafeTensors}, true); err != nil {
+		t.Error(err)
+	}
+	if err := write(convert.Options{To: convert.SafeTensors, ShardSize: 1000}, true); err == nil || !strings.Contains(err.Error(), "would hold both") {
+		t.Errorf("shards beside a single file: got %v", err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 {
+		t.Errorf("the directory holds %v, %v", left, err)
+	}
+}
+
 func TestExistingIsRefused(t *testing.T) {
 	in := gpt.dir(t)
 	if _, err := attempt(in, in, convert.Options{To: convert.SafeTensors}); !errors.Is(err, fs.ErrExist) {
@@ -446,13 +488,14 @@ func TestChangedSource(t *testing.T) {
 func TestVerifyFindsDifferences(t *testing.T) {
 	in := gpt.dir(t)
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	p := run(t, in, out, convert.Options{To: convert.SafeTensors})
+	run(t, in, out, convert.Options{To: convert.SafeTensors})
 	c, err := convert.Open(in, convert.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if p, err = convert.NewPlan(c, convert.Options{To: convert.SafeTensors}); err != nil {
+	p, err := convert.NewPlan(c, convert.Options{To: convert.SafeTensors})
+	if err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(out)

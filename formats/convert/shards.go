@@ -132,5 +132,5 @@ func (p *Plan) writeShards(w *watch, dir string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(text, '\n'), 0o666)
+	return os.WriteFile(filepath.Join(dir, indexFile), append(text, '\n'), 0o666)
 }

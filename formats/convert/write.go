@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,18 +20,24 @@ import (
 )
 
 // Write carries the plan out: it writes the file path, or, if that is to be a
-// directory (see Plan.Directory), what transformers expects in one. Nothing is
-// left at path on an error; an existing path is refused unless force is set.
-// progress, if not nil, is called with the number of bytes written so far.
+// directory (see Plan.Directory), the weights in it and beside them what
+// transformers expects. Nothing is left on an error. An existing file is refused
+// unless force is set; to an existing directory the files are added, and force
+// replaces weights that are in it. progress, if not nil, is called with the
+// number of bytes written so far.
 func (p *Plan) Write(ctx context.Context, path string, force bool, progress func(done int64)) error {
 	w := &watch{ctx: ctx, progress: progress}
 	if p.Directory(path) {
-		return formats.AtomicDir(path, force, func(tmp string) error {
+		fill := func(tmp string) error {
 			if err := p.writeDir(w, tmp); err != nil {
 				return err
 			}
 			return p.writeBesides(tmp)
-		})
+		}
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			return fillDir(path, force, fill)
+		}
+		return formats.AtomicDir(path, false, fill)
 	}
 	return formats.WriteAtomic(path, force, func(to io.Writer) error {
 		if err := p.writeTo(w, to); err != nil {
@@ -39,6 +46,58 @@ func (p *Plan) Write(ctx context.Context, path string, force bool, progress func
 		return p.Source.Unchanged()
 	})
 }
+
+// fillDir adds files to a directory that exists: fill makes them in a temporary
+// one inside it, from which they are moved. Weights that are there are replaced
+// only if force is set; other files that are there stay.
+func fillDir(dir string, force bool, fill func(tmp string) error) error {
+	tmp, err := os.MkdirTemp(dir, ".convert-*")
+	if err != nil {
+		return fmt.Errorf("convert: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	if err := fill(tmp); err != nil {
+		return err
+	}
+	files, err := os.ReadDir(tmp)
+	if err != nil {
+		return fmt.Errorf("convert: %w", err)
+	}
+	exists := func(parent, name string) bool {
+		_, err := os.Lstat(filepath.Join(parent, name))
+		return err == nil
+	}
+	for _, pair := range [][2]string{{modelFile, indexFile}, {indexFile, modelFile}} {
+		if exists(tmp, pair[0]) && exists(dir, pair[1]) {
+			return fmt.Errorf("convert: %s: would hold both %s and %s", dir, pair[1], pair[0])
+		}
+	}
+	var move []string
+	for _, f := range files {
+		switch {
+		case !exists(dir, f.Name()):
+		case slices.Contains(besides, f.Name()):
+			continue
+		case !force:
+			return &fs.PathError{Op: "write", Path: filepath.Join(dir, f.Name()), Err: fs.ErrExist}
+		}
+		move = append(move, f.Name())
+	}
+	// The index last: until then the shards are no checkpoint.
+	slices.SortFunc(move, func(a, b string) int { return strings.Compare(filepath.Ext(b), filepath.Ext(a)) })
+	for _, name := range move {
+		if err := os.Rename(filepath.Join(tmp, name), filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("convert: %w", err)
+		}
+	}
+	return nil
+}
+
+// Names of the weights in a directory, as transformers has them.
+const (
+	modelFile = "model.safetensors"
+	indexFile = "model.safetensors.index.json"
+)
 
 // Directory reports whether path is to be a directory: because it ends in a
 // separator or exists as one, or because shards go into it.
@@ -65,7 +124,7 @@ func (p *Plan) fileName() string {
 	case LLMC:
 		return "model.bin"
 	}
-	return "model.safetensors"
+	return modelFile
 }
 
 func (p *Plan) writeDir(w *watch, dir string) error {

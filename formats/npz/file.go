@@ -36,7 +36,6 @@ type File struct {
 	source  *stored.File
 	tensors []stored.Tensor
 	raw     map[string]bool
-	objects []string
 	side    []byte
 	zip     bool
 }
