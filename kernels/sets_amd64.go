@@ -67,3 +67,63 @@ var setAVX512 = Set{
 		adamWAVX512(w, grad, m, v, decay, beta2, rest1, rest2, step, root, eps)
 	},
 }
+
+// register appends a set for this CPU and makes it the default. The init
+// functions of the *_amd64.go files call it, slowest set first.
+func register(s Set) {
+	s.inherit(sets[len(sets)-1])
+	sets = append(sets, &s)
+	current = &s
+}
+
+// inherit fills the empty fields of s from base.
+func (s *Set) inherit(base *Set) {
+	if s.Tile == nil {
+		s.Tile, s.MR, s.NR = base.Tile, base.MR, base.NR
+	}
+	if s.PanelSpMM == nil {
+		s.PanelSpMM = base.PanelSpMM
+	}
+	if s.PanelSDDMM == nil {
+		s.PanelSDDMM = base.PanelSDDMM
+	}
+	if s.Transpose == nil {
+		s.Transpose = base.Transpose
+	}
+	if s.Dot == nil {
+		s.Dot = base.Dot
+	}
+	if s.Axpy == nil {
+		s.Axpy = base.Axpy
+	}
+	if s.Add == nil {
+		s.Add = base.Add
+	}
+	if s.Scale == nil {
+		s.Scale = base.Scale
+	}
+	if s.SumSquares == nil {
+		s.SumSquares = base.SumSquares
+	}
+	if s.Max == nil {
+		s.Max = base.Max
+	}
+	if s.ExpSum == nil {
+		s.ExpSum = base.ExpSum
+	}
+	if s.GELU == nil {
+		s.GELU = base.GELU
+	}
+	if s.GELUGrad == nil {
+		s.GELUGrad = base.GELUGrad
+	}
+	if s.NormRow == nil {
+		s.NormRow = base.NormRow
+	}
+	if s.NormRowGrad == nil {
+		s.NormRowGrad = base.NormRowGrad
+	}
+	if s.AdamW == nil {
+		s.AdamW = base.AdamW
+	}
+}

@@ -33,12 +33,12 @@ var quickdata embed.FS
 // minute and a half, and a model that still learns to say something about a
 // restaurant in that time. One sequence length serves text and examples.
 const (
-	quickVocab    = 2048
-	quickSparsity = "0.75"
-	quickCtx      = 128
-	quickSteps    = 160
-	quickEpochs   = 1
-	quickMaskFile = "mask.safetensors"
+	quickVocab     = 2048
+	quickSparsity  = "0.75"
+	quickCtx       = 128
+	quickSteps     = 140
+	quickTuneSteps = 260
+	quickMaskFile  = "mask.safetensors"
 )
 
 // quickArm is one of the two ways from nothing to a fine-tuned model.
@@ -255,7 +255,7 @@ func (a *app) quickFinetune(ctx context.Context, out string, arm *quickArm) erro
 	cfg.From = filepath.Join(out, arm.name)
 	cfg.Data = filepath.Join(data, "train.csv.gz")
 	cfg.Dev = filepath.Join(data, "dev.csv.gz")
-	cfg.Epochs = quickEpochs
+	cfg.MaxSteps = quickTuneSteps
 	cfg.BatchSize, cfg.LR = 8, 2e-3
 	cfg.EvalSequences = 0
 	cfg.SaveEvery = 0

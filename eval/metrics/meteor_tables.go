@@ -248,19 +248,6 @@ func loadParaphrases(dir string) (*paraphraseTable, error) {
 	return t, nil
 }
 
-// keys returns the numbers of words, -1 for one that no phrase has.
-func (t *paraphraseTable) keys(words []string) []int32 {
-	out := make([]int32, len(words))
-	for i, word := range words {
-		n, ok := t.words[word]
-		if !ok {
-			n = -1
-		}
-		out[i] = n
-	}
-	return out
-}
-
 // each calls f with the length of every phrase that starts at text[start] and each
 // of its paraphrases.
 func (t *paraphraseTable) each(text []int32, start int, f func(length int, other []int32)) {
