@@ -380,48 +380,6 @@ func TestHDF5IsRefused(t *testing.T) {
 	}
 }
 
-// TestIntoDirectory: an existing directory keeps what is in it.
-func TestIntoDirectory(t *testing.T) {
-	in := gpt.dir(t)
-	dir := t.TempDir()
-	mine := filepath.Join(dir, "config.json")
-	if err := os.WriteFile(mine, []byte("{}"), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	c, err := convert.Open(in, convert.OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	write := func(o convert.Options, force bool) error {
-		p, err := convert.NewPlan(c, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p.Write(context.Background(), dir, force, nil)
-	}
-	if err := write(convert.Options{To: convert.SafeTensors}, false); err != nil {
-		t.Fatal(err)
-	}
-	sameFile(t, filepath.Join(dir, "model.safetensors"), in)
-	if text, err := os.ReadFile(mine); err != nil || string(text) != "{}" {
-		t.Errorf("config.json is %q, %v: it was there before", text, err)
-	}
-	if err := write(convert.Options{To: convert.SafeTensors}, false); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("a second time: got %v, want fs.ErrExist", err)
-	}
-	if err := write(convert.Options{To: convert.SafeTensors}, true); err != nil {
-		t.Error(err)
-	}
-	if err := write(convert.Options{To: convert.SafeTensors, ShardSize: 1000}, true); err == nil || !strings.Contains(err.Error(), "would hold both") {
-		t.Errorf("shards beside a single file: got %v", err)
-	}
-	left, err := os.ReadDir(dir)
-	if err != nil || len(left) != 2 {
-		t.Errorf("the directory holds %v, %v", left, err)
-	}
-}
-
 func TestExistingIsRefused(t *testing.T) {
 	in := gpt.dir(t)
 	if _, err := attempt(in, in, convert.Options{To: convert.SafeTensors}); !errors.Is(err, fs.ErrExist) {
@@ -488,14 +446,13 @@ func TestChangedSource(t *testing.T) {
 func TestVerifyFindsDifferences(t *testing.T) {
 	in := gpt.dir(t)
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	run(t, in, out, convert.Options{To: convert.SafeTensors})
+	p := run(t, in, out, convert.Options{To: convert.SafeTensors})
 	c, err := convert.Open(in, convert.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	p, err := convert.NewPlan(c, convert.Options{To: convert.SafeTensors})
-	if err != nil {
+	if p, err = convert.NewPlan(c, convert.Options{To: convert.SafeTensors}); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(out)
@@ -621,52 +578,5 @@ func TestScan(t *testing.T) {
 	s, err := convert.Scan(gpt.dir(t))
 	if err != nil || s.Format != convert.SafeTensors || !s.Safe() || len(s.Pickles) > 0 {
 		t.Errorf("safetensors: %+v, %v", s, err)
-	}
-}
-
-// TestMemoryIsBounded: whatever the conversion, what is held of the source at a
-// time is no more than the largest tensor.
-func TestMemoryIsBounded(t *testing.T) {
-	g := tiny{L: 3, H: 2, C: 256, I: 1024, T: 64, V: 1000, dtype: formats.F32, prefix: "transformer."}
-	in := g.dir(t)
-	largest := int64(4 * g.C * g.I)
-	check := func(path string, o convert.Options) {
-		c, err := convert.Open(path, convert.OpenOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		p, err := convert.NewPlan(c, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, tensor := range c.Tensors {
-			largest = max(largest, tensor.Bytes)
-		}
-		if p.Memory > largest {
-			t.Errorf("%s to %s %s: %d bytes are held, the largest tensor has %d", filepath.Base(path), o.To, o.Layout, p.Memory, largest)
-		}
-	}
-	for _, target := range targets {
-		check(in, target.o)
-		b := filepath.Join(t.TempDir(), target.file)
-		copyFile(t, filepath.Join(filepath.Dir(in), "config.json"), filepath.Join(filepath.Dir(b), "config.json"))
-		run(t, in, b, target.o)
-		check(b, convert.Options{To: convert.SafeTensors, Layout: "hf"})
-	}
-	// Nothing is held where bytes do not change their order.
-	for _, o := range []convert.Options{{To: convert.TorchZip}, {To: convert.SafeTensors, DType: formats.F16}, {To: convert.SafeTensors, Vocab: 1024}} {
-		c, err := convert.Open(in, convert.OpenOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := convert.NewPlan(c, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if p.Memory != 0 {
-			t.Errorf("%+v: %d bytes are held", o, p.Memory)
-		}
-		c.Close()
 	}
 }
