@@ -315,18 +315,18 @@ func (a *app) printPlan(r *convertReport) error {
 	}
 	t := newTable("tensor", "dtype", "shape", "bytes", "from")
 	for _, o := range r.Tensors {
-		t.add(o.Name, string(o.DType), shapeText(o.Shape), strconv.FormatInt(o.Bytes, 10), strings.Join(o.From, " "))
+		t.add(visible(o.Name), string(o.DType), shapeText(o.Shape), strconv.FormatInt(o.Bytes, 10), visible(strings.Join(o.From, " ")))
 	}
 	if err := t.print(a.stdout); err != nil {
 		return err
 	}
 	for _, o := range r.Tensors {
 		for _, alias := range o.Aliases {
-			fmt.Fprintf(a.stdout, "same: %s is %s\n", alias, o.Name)
+			fmt.Fprintf(a.stdout, "same: %s is %s\n", visible(alias), visible(o.Name))
 		}
 	}
 	for _, d := range r.Dropped {
-		fmt.Fprintf(a.stdout, "dropped: %s %s\n", d.Name, d.Reason)
+		fmt.Fprintf(a.stdout, "dropped: %s %s\n", visible(d.Name), d.Reason)
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(a.stdout, "note: %s\n", n)
@@ -373,7 +373,7 @@ func (a *app) logDrops(drops []convert.Drop) {
 		if names[d.Reason] == nil {
 			reasons = append(reasons, d.Reason)
 		}
-		names[d.Reason] = append(names[d.Reason], d.Name)
+		names[d.Reason] = append(names[d.Reason], visible(d.Name))
 	}
 	for _, reason := range reasons {
 		list := names[reason]
@@ -389,7 +389,7 @@ func (a *app) printLosses(losses []convert.Loss) error {
 	t := newTable("tensor", "from", "to", "elements", "rounded", "overflowed", "underflowed", "nan", "max abs", "max rel")
 	var sum convert.Loss
 	for _, l := range losses {
-		t.add(l.Name, string(l.From), string(l.To), strconv.FormatInt(l.Elements, 10), strconv.FormatInt(l.Rounded, 10), strconv.FormatInt(l.Overflowed, 10),
+		t.add(visible(l.Name), string(l.From), string(l.To), strconv.FormatInt(l.Elements, 10), strconv.FormatInt(l.Rounded, 10), strconv.FormatInt(l.Overflowed, 10),
 			strconv.FormatInt(l.Underflowed, 10), strconv.FormatInt(l.NaNs, 10), fmt.Sprintf("%.3g", l.MaxAbs), fmt.Sprintf("%.3g", l.MaxRel))
 		sum.Elements += l.Elements
 		sum.Rounded += l.Rounded

@@ -100,17 +100,17 @@ func (a *app) printDiff(d checkpointDiff) error {
 			if v.MaxAbs != nil {
 				maxAbs, maxRel = fmt.Sprintf("%.3g", *v.MaxAbs), fmt.Sprintf("%.3g", *v.MaxRel)
 			}
-			t.add(v.Name, v.Reason, maxAbs, maxRel)
+			t.add(visible(v.Name), v.Reason, maxAbs, maxRel)
 		}
 		if err := t.print(a.stdout); err != nil {
 			return err
 		}
 	}
 	for _, name := range d.OnlyInA {
-		fmt.Fprintf(a.stdout, "only in a: %s\n", name)
+		fmt.Fprintf(a.stdout, "only in a: %s\n", visible(name))
 	}
 	for _, name := range d.OnlyInB {
-		fmt.Fprintf(a.stdout, "only in b: %s\n", name)
+		fmt.Fprintf(a.stdout, "only in b: %s\n", visible(name))
 	}
 	return nil
 }

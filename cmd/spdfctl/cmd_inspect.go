@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -139,7 +141,7 @@ func (a *app) printInspection(out inspection, hash bool) error {
 		if e.Sparsity != nil {
 			share = strconv.FormatFloat(*e.Sparsity, 'f', 4, 64)
 		}
-		cells := []string{e.Name, string(e.DType), shapeText(e.Shape), strconv.FormatInt(e.Bytes, 10), share}
+		cells := []string{visible(e.Name), string(e.DType), shapeText(e.Shape), strconv.FormatInt(e.Bytes, 10), share}
 		if hash {
 			cells = append(cells, e.SHA256)
 		}
@@ -149,17 +151,26 @@ func (a *app) printInspection(out inspection, hash bool) error {
 		return err
 	}
 	for _, group := range out.Aliases {
-		fmt.Fprintf(a.stdout, "same: %s\n", strings.Join(group, " "))
+		fmt.Fprintf(a.stdout, "same: %s\n", visible(strings.Join(group, " ")))
 	}
 	for _, r := range out.Refused {
-		fmt.Fprintf(a.stdout, "refused: %s %s\n", r.Name, r.Reason)
+		fmt.Fprintf(a.stdout, "refused: %s %s\n", visible(r.Name), r.Reason)
 	}
 	for _, key := range slices.Sorted(maps.Keys(out.Metadata)) {
-		fmt.Fprintf(a.stdout, "metadata: %s = %s\n", key, out.Metadata[key])
+		fmt.Fprintf(a.stdout, "metadata: %s = %s\n", visible(key), visible(out.Metadata[key]))
 	}
 	for _, v := range out.Values {
-		fmt.Fprintf(a.stdout, "value: %s = %s\n", v.Name, v.Value)
+		fmt.Fprintf(a.stdout, "value: %s = %s\n", visible(v.Name), visible(v.Value))
 	}
 	_, err := fmt.Fprintf(a.stdout, "%s: %d tensors, %d bytes\n", out.Format, out.NTensors, out.Bytes)
 	return err
+}
+
+// visible quotes a text that a file chose if a terminal would not show it as it
+// is, or obey it.
+func visible(s string) string {
+	if !utf8.ValidString(s) || strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) >= 0 {
+		return strconv.QuoteToGraphic(s)
+	}
+	return s
 }

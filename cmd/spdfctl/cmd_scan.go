@@ -153,7 +153,7 @@ func (a *app) printScan(r scanReport) error {
 				if !x.Allowed {
 					allowed = "NO"
 				}
-				t.add(f.File, p.Member, strconv.FormatInt(x.Offset, 10), x.Action, x.Global, x.Args, strconv.Itoa(x.Count), allowed)
+				t.add(f.File, visible(p.Member), strconv.FormatInt(x.Offset, 10), x.Action, x.Global, x.Args, strconv.Itoa(x.Count), allowed)
 				rows++
 			}
 		}

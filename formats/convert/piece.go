@@ -33,6 +33,10 @@ type assembly struct {
 	size   int // bytes of an element
 	pieces []piece
 	buffer *scratch
+	// block and share are gatherBlock and bytesPerWorker, rows is rowsPerWorker;
+	// tests make them small.
+	block, share, rows int
+	shortest           int // run
 }
 
 // scratch is the memory that sources are loaded into: one buffer for all
@@ -53,7 +57,7 @@ func (s *scratch) get(n int) []byte {
 
 // newAssembly checks that the pieces fit.
 func newAssembly(info formats.Info, pieces []piece, buffer *scratch) (*assembly, error) {
-	a := &assembly{info: info, pieces: pieces, buffer: buffer}
+	a := &assembly{info: info, pieces: pieces, buffer: buffer, block: gatherBlock, share: bytesPerWorker, rows: rowsPerWorker, shortest: shortestRun}
 	bits := info.DType.Bits()
 	if bits == 0 || bits%8 != 0 {
 		return nil, fmt.Errorf("tensor %q: %s has no elements of whole bytes, it can only be copied: %w", info.Name, info.DType, ErrUnsupported)
@@ -109,7 +113,7 @@ type run struct {
 func (a *assembly) runs() ([]run, bool) {
 	var list []run
 	for _, p := range a.pieces {
-		if !split(p, a.size, &list) {
+		if !split(p, a.size, a.shortest, &list) {
 			return nil, false
 		}
 	}
@@ -121,7 +125,7 @@ func (a *assembly) runs() ([]run, bool) {
 const shortestRun = 64 << 10
 
 // split cuts a piece along its leading dimensions into runs.
-func split(p piece, size int, list *[]run) bool {
+func split(p piece, size, shortest int, list *[]run) bool {
 	if p.from.Elements() == 0 {
 		return true
 	}
@@ -130,11 +134,11 @@ func split(p piece, size int, list *[]run) bool {
 		*list = append(*list, run{p.source, int64(p.from.Offset * size), int64(p.to.Offset * size), n})
 		return true
 	}
-	if len(p.from.Dims) < 2 || p.from.Elements()/p.from.Dims[0]*size < shortestRun {
+	if len(p.from.Dims) < 2 || p.from.Elements()/p.from.Dims[0]*size < shortest {
 		return false
 	}
 	for i := range p.from.Dims[0] {
-		if !split(piece{p.source, index(p.from, i), index(p.to, i)}, size, list) {
+		if !split(piece{p.source, index(p.from, i), index(p.to, i)}, size, shortest, list) {
 			return false
 		}
 	}
@@ -260,11 +264,11 @@ func (a *assembly) gather(w io.Writer, spans []span, memory []byte) error {
 	if rows*row == 0 {
 		return nil
 	}
-	up := func(n int) int { return (n + rowsPerWorker - 1) / rowsPerWorker * rowsPerWorker }
-	step := up(gatherBlock / (row * a.size))
-	share := up(bytesPerWorker / (row * a.size))
-	if row*a.size > gatherBlock/rowsPerWorker { // rows of more than 256 KB
-		step = max(1, gatherBlock/(row*a.size))
+	up := func(n int) int { return max(1, (n+a.rows-1)/a.rows) * a.rows }
+	step := up(a.block / (row * a.size))
+	share := up(a.share / (row * a.size))
+	if row*a.size > a.block/a.rows { // a worker's rows would not fit in a block
+		step = max(1, a.block/(row*a.size))
 		share = max(1, step/4)
 	}
 	block := make([]byte, min(step, rows)*row*a.size)

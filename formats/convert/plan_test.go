@@ -446,13 +446,14 @@ func TestChangedSource(t *testing.T) {
 func TestVerifyFindsDifferences(t *testing.T) {
 	in := gpt.dir(t)
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	p := run(t, in, out, convert.Options{To: convert.SafeTensors})
+	run(t, in, out, convert.Options{To: convert.SafeTensors})
 	c, err := convert.Open(in, convert.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if p, err = convert.NewPlan(c, convert.Options{To: convert.SafeTensors}); err != nil {
+	p, err := convert.NewPlan(c, convert.Options{To: convert.SafeTensors})
+	if err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(out)

@@ -18,7 +18,8 @@ const (
 	maxTensors = 1 << 17
 	maxLeaves  = 1 << 20
 	maxName    = 4096
-	maxText    = 1 << 20 // bytes of a text that is a leaf
+	maxNames   = 64 << 20 // bytes of all names: many can share a long beginning
+	maxText    = 1 << 20  // bytes of a text that is a leaf
 	maxRank    = 64
 
 	extArray   = 1
@@ -57,6 +58,7 @@ type File struct {
 	tensors []stored.Tensor
 	leaves  []Leaf
 	seen    map[string]bool
+	named   int // bytes of names
 }
 
 // Open opens a checkpoint and reads everything but the elements of arrays.
@@ -128,7 +130,11 @@ func (f *File) walk(d *decoder, name string, depth int) error {
 			}
 		}
 		return nil
-	case kindExt:
+	}
+	if f.named += len(name); f.named > maxNames {
+		return fmt.Errorf("byte %d: names have more than %d bytes in all: %w", at, maxNames, ErrUnsupported)
+	}
+	if h.kind == kindExt {
 		if h.ext == extArray {
 			t, err := d.array(h.n)
 			if err != nil {

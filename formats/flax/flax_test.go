@@ -130,6 +130,7 @@ func TestReject(t *testing.T) {
 		{"key that is not UTF-8", mapOf("\xa1\xff", good), "is not UTF-8", false},
 		{"nesting", strings.Repeat("\x91", 100) + "\x01", "nested more than 64 deep", true},
 		{"long name", strings.Repeat("\x81"+text(strings.Repeat("k", 200)), 30) + "\x01", "name has", true},
+		{"long names", mapOf(text(strings.Repeat("k", 4000)), "\xdd"+be32(20000)+strings.Repeat("\x01", 20000)), "names have more than", true},
 		{"name twice", mapOf(text("a"), mapOf(text("b"), good), text("a.b"), good), "flatten to the name", false},
 		{"extension 9", ext(9, "x"), "extension type 9", true},
 		{"type", array(list("\x01"), "object", data8), `type is "object"`, true},

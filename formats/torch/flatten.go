@@ -17,7 +17,8 @@ const (
 	maxVisited = 1 << 21
 	// maxTensors is the limit of formats/safetensors.
 	maxTensors = 1 << 17
-	maxName    = 4096 // bytes of a flattened name
+	maxName    = 4096     // bytes of a flattened name
+	maxNames   = 64 << 20 // bytes of all of them: many can share a long beginning
 )
 
 // Leaf is a value of a checkpoint that is no tensor.
@@ -41,6 +42,7 @@ type flattener struct {
 	refusals []Refusal
 	seen     map[string]bool
 	visited  int
+	named    int // bytes of names
 
 	aliases map[string][]string // names by what they view
 	order   []string            // keys of aliases, first come first
@@ -74,6 +76,11 @@ func (f *flattener) walk(name string, v any, depth int) error {
 		return f.walkItems(name, v.items, depth)
 	case tuple:
 		return f.walkItems(name, v, depth)
+	}
+	if f.named += len(name); f.named > maxNames {
+		return unsupported("names have more than %d bytes in all", maxNames)
+	}
+	switch v := v.(type) {
 	case *tensor:
 		return f.add(name, v)
 	case *refused:

@@ -149,6 +149,7 @@ func TestFlattenHostile(t *testing.T) {
 		{"list that holds itself", "]q\x00h\x00a.", "nested more than 64 deep"},
 		{"dict that holds itself", "}q\x00K\x01h\x00s.", "nested more than 64 deep"},
 		{"shared dicts", bomb + ".", "more than 2097152 values"},
+		{"long names", "}X\xa0\x0f\x00\x00" + strings.Repeat("k", 4000) + "](" + strings.Repeat("N", 20000) + "es.", "names have more than"},
 		{"list that holds itself twice", "]q\x00(h\x00h\x00e.", "deep"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
