@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spdfctl/spdfctl/formats"
 	"github.com/spdfctl/spdfctl/formats/stored"
@@ -71,16 +72,11 @@ func (p *Plan) finish() error {
 // finishParts turns parts into a tensor: the source itself, if it is all of it
 // in the same order.
 func (p *Plan) finishParts(o *Output) error {
-	if len(o.parts) == 1 {
-		t := o.parts[0].source
-		whole := stored.RowMajor(o.Shape).Elements()
-		same := func(v stored.View) bool { return v.Offset == 0 && v.Contiguous() && v.Elements() == whole }
-		if same(o.parts[0].from) && same(o.parts[0].to) && int64(whole*t.DType.Bits()/8) == t.Bytes {
-			o.tensor = t
-			o.tensor.Info = o.Info
-			o.parts = nil
-			return nil
-		}
+	if t, ok := o.isOne(); ok {
+		o.tensor = t
+		o.tensor.Info = o.Info
+		o.parts = nil
+		return nil
 	}
 	a, err := newAssembly(o.Info, o.parts, p.buffer)
 	if err != nil {
@@ -88,6 +84,24 @@ func (p *Plan) finishParts(o *Output) error {
 	}
 	o.tensor, o.Memory = a.tensor(), a.memory()
 	return nil
+}
+
+// isOne reports whether the parts make up one tensor, all of it, in its order.
+func (o *Output) isOne() (stored.Tensor, bool) {
+	if len(o.parts) == 0 {
+		return stored.Tensor{}, false
+	}
+	t := o.parts[0].source
+	whole, covered := stored.RowMajor(o.Shape).Elements(), 0
+	for _, p := range o.parts {
+		straight := p.from.Contiguous() && p.to.Contiguous() && p.from.Offset == p.to.Offset
+		alike := p.from.Offset == p.to.Offset && slices.Equal(p.from.Strides, p.to.Strides)
+		if p.source.Name != t.Name || !straight && !alike {
+			return stored.Tensor{}, false
+		}
+		covered += p.from.Elements()
+	}
+	return t, covered == whole && int64(whole*t.DType.Bits()/8) == t.Bytes
 }
 
 // typeOf returns the element type that an output gets.

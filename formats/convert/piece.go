@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -89,16 +90,55 @@ func (a *assembly) tensor() stored.Tensor {
 	}
 }
 
+// group is pieces whose places lie between two borders of rows of the output,
+// where no other piece lies: the layers of a stack.
+type group struct {
+	pieces     []piece
+	begin, end int // elements
+}
+
+// groups parts the pieces. A row is the last dimension of the output.
+func (a *assembly) groups() []group {
+	row := 1
+	if n := len(a.info.Shape); n > 0 {
+		row = max(1, a.info.Shape[n-1])
+	}
+	elements := stored.RowMajor(a.info.Shape).Elements()
+	var list []group
+	for _, p := range a.pieces {
+		first, end, err := p.to.Span(elements)
+		if err != nil || first == end {
+			continue
+		}
+		list = append(list, group{[]piece{p}, first / row * row, (end + row - 1) / row * row})
+	}
+	slices.SortStableFunc(list, func(x, y group) int { return cmp.Compare(x.begin, y.begin) })
+	merged := list[:0]
+	for _, g := range list {
+		if k := len(merged) - 1; k >= 0 && g.begin < merged[k].end {
+			merged[k].pieces = append(merged[k].pieces, g.pieces...)
+			merged[k].end = max(merged[k].end, g.end)
+			continue
+		}
+		merged = append(merged, g)
+	}
+	return merged
+}
+
 // memory returns how many bytes of sources are loaded at a time.
 func (a *assembly) memory() int64 {
 	if _, ok := a.runs(); ok {
 		return 0
 	}
-	total := int64(0)
-	for _, s := range a.spans() {
-		total += s.n
+	most := int64(0)
+	for _, g := range a.groups() {
+		total := int64(0)
+		for _, s := range a.spans(g.pieces) {
+			total += s.n
+		}
+		most = max(most, total)
 	}
-	return total
+	return most
 }
 
 // run is contiguous bytes of a source that are contiguous in the output.
@@ -157,10 +197,10 @@ type span struct {
 	at     int   // in the buffer
 }
 
-// spans returns what is to be loaded, one span for each source.
-func (a *assembly) spans() []span {
+// spans returns what is to be loaded for some pieces, one span for each source.
+func (a *assembly) spans(pieces []piece) []span {
 	var list []span
-	for _, p := range a.pieces {
+	for _, p := range pieces {
 		first, end, err := p.from.Span(int(p.source.Bytes) / a.size)
 		if err != nil || first == end {
 			continue
@@ -190,7 +230,22 @@ func (a *assembly) writeTo(w io.Writer) error {
 	}
 	a.buffer.mu.Lock()
 	defer a.buffer.mu.Unlock()
-	spans := a.spans()
+	at := 0
+	for _, g := range a.groups() {
+		if err := zeros(w, int64(g.begin-at)*int64(a.size)); err != nil {
+			return err
+		}
+		if err := a.writeGroup(w, g); err != nil {
+			return err
+		}
+		at = g.end
+	}
+	return zeros(w, int64(stored.RowMajor(a.info.Shape).Elements()-at)*int64(a.size))
+}
+
+// writeGroup loads what a group needs and writes its rows.
+func (a *assembly) writeGroup(w io.Writer, g group) error {
+	spans := a.spans(g.pieces)
 	total := 0
 	for _, s := range spans {
 		total += int(s.n)
@@ -201,7 +256,7 @@ func (a *assembly) writeTo(w io.Writer) error {
 			return err
 		}
 	}
-	return a.gather(w, spans, memory)
+	return a.gather(w, g, spans, memory)
 }
 
 // filler writes into memory.
@@ -250,20 +305,14 @@ func zeros(w io.Writer, n int64) error {
 	return nil
 }
 
-// gather makes the output block by block, each of whole rows, which workers
-// share.
-func (a *assembly) gather(w io.Writer, spans []span, memory []byte) error {
-	rows, row := 1, 1 // of the output, a row being its last dimension
-	for i, d := range a.info.Shape {
-		if i == len(a.info.Shape)-1 {
-			row = d
-		} else {
-			rows *= d
-		}
+// gather makes the rows of a group block by block, each of whole rows, which
+// workers share.
+func (a *assembly) gather(w io.Writer, g group, spans []span, memory []byte) error {
+	row := 1
+	if n := len(a.info.Shape); n > 0 {
+		row = a.info.Shape[n-1]
 	}
-	if rows*row == 0 {
-		return nil
-	}
+	low, high := g.begin/row, g.end/row
 	up := func(n int) int { return max(1, (n+a.rows-1)/a.rows) * a.rows }
 	step := up(a.block / (row * a.size))
 	share := up(a.share / (row * a.size))
@@ -271,16 +320,16 @@ func (a *assembly) gather(w io.Writer, spans []span, memory []byte) error {
 		step = max(1, a.block/(row*a.size))
 		share = max(1, step/4)
 	}
-	block := make([]byte, min(step, rows)*row*a.size)
-	for begin := 0; begin < rows; begin += step {
-		end := min(begin+step, rows)
+	block := make([]byte, min(step, high-low)*row*a.size)
+	for begin := low; begin < high; begin += step {
+		end := min(begin+step, high)
 		out := block[:(end-begin)*row*a.size]
 		clear(out)
 		each((end-begin+share-1)/share, func(k int) {
 			first := begin + k*share
 			last := min(first+share, end)
 			part := out[(first-begin)*row*a.size : (last-begin)*row*a.size]
-			for _, p := range a.pieces {
+			for _, p := range g.pieces {
 				s := spans[slices.IndexFunc(spans, func(s span) bool { return s.source.Name == p.source.Name })]
 				src := memory[s.at : s.at+int(s.n)]
 				from := p.from
