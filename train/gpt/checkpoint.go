@@ -1,6 +1,7 @@
 package gpt
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -114,6 +115,16 @@ func LoadWithMasks(path string, set *masks.Set) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if set != nil {
+		awake, err := FindAwake(f, set)
+		if err != nil {
+			return nil, fmt.Errorf("gpt: %s: %w", dir, err)
+		}
+		if len(awake) > 0 {
+			w := awake[0]
+			return nil, fmt.Errorf("gpt: %s: %q: weight (%d, %d) is not +0, the mask prunes it", dir, w.Mask.Key(), w.Row, w.Col)
+		}
+	}
 	for _, p := range m.Params {
 		if err := p.read(f); err != nil {
 			return nil, fmt.Errorf("gpt: %s: %w", dir, err)
@@ -141,9 +152,6 @@ func (p *Param) read(f *safetensors.File) error {
 		return err
 	}
 	p.FromDense(p.W, dense)
-	if i := p.firstAwake(dense); i >= 0 {
-		return fmt.Errorf("%q: weight (%d, %d) is %g, the mask prunes it", p.Name, i/p.Shape[1], i%p.Shape[1], dense[i])
-	}
 	return nil
 }
 
@@ -217,7 +225,11 @@ func checkTied(f *safetensors.File, head formats.Info) error {
 	if err != nil {
 		return err
 	}
-	if head.DType != wte.DType || string(a) != string(b) {
+	same := false
+	if err := formats.CatchFault(func() { same = bytes.Equal(a, b) }); err != nil {
+		return fmt.Errorf("tensor %q: %w", head.Name, err)
+	}
+	if head.DType != wte.DType || !same {
 		return fmt.Errorf("tensor %q differs from %q, only a tied head is supported", head.Name, wte.Name)
 	}
 	return nil

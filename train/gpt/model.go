@@ -199,5 +199,3 @@ func (m *Model) Densify() (*Model, error) {
 	}
 	return d, nil
 }
-
-func sameBits(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }

@@ -106,22 +106,6 @@ func (p *Param) FromDense(dst, src []float32) {
 	}
 }
 
-// firstAwake returns the index in src, a tensor in the stored shape, of a
-// pruned weight that is not exactly +0, or -1.
-func (p *Param) firstAwake(src []float32) int {
-	kept := make([]float32, len(p.W))
-	p.FromDense(kept, src)
-	back := make([]float32, len(src))
-	p.Dense(back, kept)
-	for i := range src {
-		// Where the weight was kept the bits came back, NaN included.
-		if !sameBits(src[i], back[i]) {
-			return i
-		}
-	}
-	return -1
-}
-
 // linearParam returns the weight of a linear layer with in inputs and out
 // outputs, whose logical matrices of equal shape have the masks list, nil where
 // one is dense.

@@ -112,6 +112,12 @@ func (m *Model) Forward(ids []int32, b, t int) error {
 	if err := m.checkBatch(ids, b, t); err != nil {
 		return err
 	}
+	m.forward(ids, b, t)
+	return nil
+}
+
+// forward is Forward on a batch that has been checked.
+func (m *Model) forward(ids []int32, b, t int) {
 	m.plan(b, t)
 	c, a := m.Config, &m.act
 	n, C, inner := b*t, c.NEmbd, c.Inner()
@@ -138,7 +144,6 @@ func (m *Model) Forward(ids []int32, b, t int) error {
 		kernels.Add(stream(i+1), l.resid2, a.sum)
 	}
 	kernels.LayerNormForward(a.lnf, a.meanf, a.rstdf, a.resid, m.lnfW.W, m.lnfB.W, n, C, eps)
-	return nil
 }
 
 // linear computes dst = x·W + bias for n tokens.
@@ -154,9 +159,7 @@ func (m *Model) Loss(ids, targets []int32, b, t int) (sum float64, count int, er
 	if err := m.checkTargets(ids, targets, b, t); err != nil {
 		return 0, 0, err
 	}
-	if err := m.Forward(ids, b, t); err != nil {
-		return 0, 0, err
-	}
+	m.forward(ids, b, t)
 	sum, count = m.head(targets, 0, false)
 	return sum, count, nil
 }
@@ -168,9 +171,7 @@ func (m *Model) LossAndGrad(ids, targets []int32, b, t int, scale float32) (sum 
 	if err := m.checkTargets(ids, targets, b, t); err != nil {
 		return 0, 0, err
 	}
-	if err := m.Forward(ids, b, t); err != nil {
-		return 0, 0, err
-	}
+	m.forward(ids, b, t)
 	if m.Params[0].Grad == nil {
 		m.ZeroGrad()
 	}
@@ -188,6 +189,7 @@ func (m *Model) LossAndGrad(ids, targets []int32, b, t int, scale float32) (sum 
 // LossAndGrad, (b, t); 0 where the target was negative. Valid until the next pass.
 func (m *Model) LossLast() []float32 { return m.act.losses[:m.act.b*m.act.t] }
 
+// checkTargets validates a batch with its targets.
 func (m *Model) checkTargets(ids, targets []int32, b, t int) error {
 	if err := m.checkBatch(ids, b, t); err != nil {
 		return err

@@ -32,7 +32,10 @@ func FindAwake(f *safetensors.File, set *masks.Set) ([]Awake, error) {
 		if err != nil {
 			return nil, err
 		}
-		count, row, col, err := m.Awake(data, size, place)
+		var count, row, col int
+		if fault := formats.CatchFault(func() { count, row, col, err = m.Awake(data, size, place) }); fault != nil {
+			return nil, fmt.Errorf("tensor %q: %w", info.Name, fault)
+		}
 		if err != nil {
 			return nil, err
 		}
