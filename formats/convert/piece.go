@@ -34,10 +34,9 @@ type assembly struct {
 	size   int // bytes of an element
 	pieces []piece
 	buffer *scratch
-	// block and share are gatherBlock and bytesPerWorker, rows is rowsPerWorker;
-	// tests make them small.
-	block, share, rows int
-	shortest           int // run
+	// block, share, rows and shortest are gatherBlock, bytesPerWorker,
+	// rowsPerWorker and shortestRun; tests make them small.
+	block, share, rows, shortest int
 }
 
 // scratch is the memory that sources are loaded into: one buffer for all
