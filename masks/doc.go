@@ -10,6 +10,11 @@
 // (RandomMask) says which. Random joins the two for the static random uniform
 // mask of the SPDF paper.
 //
+// Masks that move: a Schedule gives the sparsity or the drop fraction of a step,
+// Updates the steps, and MagnitudeUpdate (gradual pruning), SETUpdate and
+// RigLUpdate the next mask. Carry takes weights and moments along; what grows is
+// +0.
+//
 // Counts are exact: a Sparsity is the rational number that the user typed, and
 // no count passes through a float.
 //

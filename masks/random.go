@@ -97,17 +97,20 @@ func RandomMask(t Target, kept int, seed uint64) (*Mask, error) {
 // little-endian), name and part, each after its length as eight bytes
 // little-endian. The lengths keep ("ab", "c") apart from ("a", "bc").
 func streamKey(seed uint64, name, part string) uint64 {
-	var msg []byte
-	field := func(s string) {
-		msg = binary.LittleEndian.AppendUint64(msg, uint64(len(s)))
-		msg = append(msg, s...)
-	}
-	field(RandomGenerator)
-	field(string(binary.LittleEndian.AppendUint64(nil, seed)))
-	field(name)
-	field(part)
-	sum := sha256.Sum256(msg)
+	sum := sha256.Sum256(keyMessage(seed, name, part))
 	return binary.LittleEndian.Uint64(sum[:8])
+}
+
+// keyMessage is what streamKey hashes.
+func keyMessage(seed uint64, name, part string) []byte {
+	msg := appendField(nil, RandomGenerator)
+	msg = appendField(msg, string(binary.LittleEndian.AppendUint64(nil, seed)))
+	return appendField(appendField(msg, name), part)
+}
+
+func appendField(msg []byte, s string) []byte {
+	msg = binary.LittleEndian.AppendUint64(msg, uint64(len(s)))
+	return append(msg, s...)
 }
 
 // splitMix is the output function of SplitMix64: output e of the generator

@@ -10,6 +10,15 @@ type Placement struct {
 	Elements                     int
 }
 
+// check returns an error if t does not fit into the stored tensor.
+func (p Placement) check(t Target) error {
+	last := p.Offset + (t.Out-1)*p.RowStride + (t.In-1)*p.ColStride
+	if p.Offset < 0 || p.RowStride < 1 || p.ColStride < 1 || last >= p.Elements {
+		return fmt.Errorf("masks: %q: (%d, %d) ends at element %d, the stored tensor has %d", t.Key(), t.Out, t.In, last, p.Elements)
+	}
+	return nil
+}
+
 // Awake counts the pruned weights whose bytes in a stored tensor are not all
 // zero, which for floats means anything but +0, and returns the first of them
 // in row-major order (-1, -1 if there is none). data holds p.Elements elements
@@ -45,9 +54,8 @@ func (m *Mask) Zero(data []byte, size int, p Placement) (changed int, err error)
 // stored order of a Conv1D weight is (in, out), so columns are walked outside
 // and rows inside, eight columns (one byte of the mask) at a time.
 func (m *Mask) eachPruned(data []byte, size int, p Placement, f func(i, j int, element []byte)) error {
-	last := p.Offset + (m.Out-1)*p.RowStride + (m.In-1)*p.ColStride
-	if p.Offset < 0 || p.RowStride < 1 || p.ColStride < 1 || last >= p.Elements {
-		return fmt.Errorf("masks: %q: (%d, %d) ends at element %d, the stored tensor has %d", m.Key(), m.Out, m.In, last, p.Elements)
+	if err := p.check(m.Target()); err != nil {
+		return err
 	}
 	if len(data) != p.Elements*size {
 		return fmt.Errorf("masks: %q: stored tensor is %d bytes, %d elements of %d bytes need %d", m.Key(), len(data), p.Elements, size, p.Elements*size)
