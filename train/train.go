@@ -85,6 +85,14 @@ func (r *Run) Do(ctx context.Context) (Summary, error) {
 		return Summary{}, err
 	}
 	defer log.Close()
+	watch, err := openWatch(r.Dir, r.opt.Step)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer watch.Close()
+	if err := watch.masks(r.Model, r.opt.Step); err != nil {
+		return Summary{}, err
+	}
 
 	spent := time.Duration(before.Seconds * float64(time.Second))
 	s := Summary{Steps: r.opt.Step, Tokens: r.tokens, FLOPs: before.FLOPs, Loss: before.Loss, ValLoss: before.ValLoss, Time: spent}
@@ -125,6 +133,17 @@ func (r *Run) Do(ctx context.Context) (Summary, error) {
 			if err := log.write(m); err != nil {
 				return s, err
 			}
+			if err := watch.log(m); err != nil {
+				return s, err
+			}
+		}
+		if last || m.ValLoss != nil {
+			if err := watch.weights(r.Model, m.Step); err != nil {
+				return s, err
+			}
+		}
+		if err := watch.masks(r.Model, m.Step); err != nil {
+			return s, err
 		}
 		s.Steps, s.Tokens, s.FLOPs, s.Loss, s.Time = m.Step, m.Tokens, m.FLOPs, loss, spent
 		if r.OnStep != nil {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -167,8 +166,11 @@ func startRunDir(dir string, force bool, config any) error {
 			return withHint(fmt.Errorf("run: %s: holds %d files already", dir, len(entries)),
 				"take another -o, go on with --resume, or start anew with --force")
 		}
-		for _, name := range []string{train.CheckpointsDir, train.MetricsFile, train.ConfigFile} {
-			if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+		for _, e := range entries {
+			if !train.IsRunFile(e.Name()) {
+				continue
+			}
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 				return fmt.Errorf("run: %w", err)
 			}
 		}
@@ -184,28 +186,6 @@ func startRunDir(dir string, force bool, config any) error {
 		_, err := w.Write(text)
 		return err
 	})
-}
-
-// watch attaches the progress of run to the screen and returns a function that
-// takes it off again.
-func (a *app) watch(what string, r *train.Run) (stop func()) {
-	p := a.startProgress(what, "steps", int64(r.Config.MaxSteps))
-	r.OnStep = func(m train.Metrics) {
-		note := fmt.Sprintf("loss %.3f, %s tokens/s", m.Loss, humanRate(m.TokensPerSecond))
-		if m.ValLoss != nil {
-			note += fmt.Sprintf(", validation %.3f", *m.ValLoss)
-		}
-		p.Set(int64(m.Step), note)
-	}
-	return a.closeProgress
-}
-
-// humanRate prints a rate with three significant digits.
-func humanRate(x float64) string {
-	if x >= 1000 {
-		return strconv.FormatFloat(x/1000, 'g', 3, 64) + "k"
-	}
-	return strconv.FormatFloat(x, 'f', 0, 64)
 }
 
 // tokenizerSaver returns the SaveFiles of a run that keeps tok beside the model.

@@ -151,6 +151,7 @@ type progress struct {
 
 	mu     sync.Mutex
 	done   int64
+	from   int64 // done before this process began
 	note   string
 	start  time.Time
 	last   time.Time
@@ -207,6 +208,13 @@ func (p *progress) Set(done int64, note string) {
 	}
 }
 
+// Resume says that done units were there before the work began.
+func (p *progress) Resume(done int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.from = done
+}
+
 // line prints the state as a plain log line.
 func (p *progress) line() {
 	text := fmt.Sprintf("%s: %d %s", p.what, p.done, p.unit)
@@ -216,9 +224,9 @@ func (p *progress) line() {
 	if p.note != "" {
 		text += ", " + p.note
 	}
-	if p.total > 0 && p.done > 0 {
+	if p.total > 0 && p.done > p.from {
 		spent := time.Since(p.start)
-		left := time.Duration(float64(spent) * float64(p.total-p.done) / float64(p.done))
+		left := time.Duration(float64(spent) * float64(p.total-p.done) / float64(p.done-p.from))
 		text += fmt.Sprintf(", %s left", left.Round(time.Second))
 	}
 	p.a.logf("%s", text)
