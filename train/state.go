@@ -118,7 +118,7 @@ func (r *Run) prune() error {
 // the weights, kept ones only where there is a mask.
 func (r *Run) writeState(dir string) error {
 	s := state{Version: stateVersion, Step: r.opt.Step, Tokens: r.tokens, Config: r.Config, SHA256: map[string]string{}}
-	for _, name := range []string{gpt.WeightsFile, gpt.MasksFile} {
+	for _, name := range []string{gpt.WeightsFile, gpt.MasksFile, gpt.AdapterFile} {
 		sum, err := fileSHA256(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -183,7 +183,12 @@ func (r *Run) Resume(dir string) error {
 			return fmt.Errorf("train: %s: SHA-256 is %s, the checkpoint was written with %s", filepath.Join(dir, name), got, want)
 		}
 	}
-	if r.Model, err = gpt.Load(dir, false); err != nil {
+	if r.Model.LoRA() != nil {
+		err = r.Model.ReadAdapter(dir)
+	} else {
+		r.Model, err = gpt.Load(dir, false)
+	}
+	if err != nil {
 		return err
 	}
 	r.opt = nil

@@ -64,8 +64,8 @@ func (r *Run) prepare() {
 		return
 	}
 	r.Model.ZeroGrad()
-	r.params = make([]optim.Tensor, len(r.Model.Params))
-	for i, p := range r.Model.Params {
+	r.params = make([]optim.Tensor, len(r.Model.Trainable()))
+	for i, p := range r.Model.Trainable() {
 		r.params[i] = optim.Tensor{Name: p.Name, W: p.W, Grad: p.Grad, Decay: p.Decay}
 	}
 	r.opt = optim.NewAdamW(r.params, r.Config.AdamWConfig)

@@ -106,10 +106,10 @@ func eventTag(key string) string {
 	return "train/" + key
 }
 
-// weights writes a histogram of every tensor of m, and how sparse it is.
+// weights writes a histogram of every trainable tensor of m, and how sparse it is.
 func (w *watcher) weights(m *gpt.Model, step int) error {
 	var values []tfevents.Value
-	for _, p := range m.Params {
+	for _, p := range m.Trainable() {
 		if h := tfevents.NewHistogram(p.W); h != nil {
 			values = append(values, tfevents.Value{Tag: "weights/" + p.Name, Histogram: h})
 		}

@@ -25,6 +25,10 @@ type finetuneConfig struct {
 	Epochs   int    `yaml:"epochs"`    // passes over the data, unless max_steps says otherwise
 	KeepMask bool   `yaml:"keep_mask"` // the sparse arm: the mask stays
 
+	LoRARank    int     `yaml:"lora_rank"`    // 0: all weights learn
+	LoRAAlpha   float64 `yaml:"lora_alpha"`   // the update is scaled by alpha / rank
+	LoRATargets string  `yaml:"lora_targets"` // matrices with an update, with commas
+
 	train.Config `yaml:",inline"`
 }
 
@@ -33,7 +37,7 @@ type finetuneConfig struct {
 //
 // Source: Thangarasa et al., "SPDF", UAI 2023, supplement A.2.
 func finetuneDefaults() finetuneConfig {
-	c := finetuneConfig{Epochs: 5, Config: train.Defaults()}
+	c := finetuneConfig{Epochs: 5, LoRAAlpha: 32, LoRATargets: "q,v", Config: train.Defaults()}
 	c.MaxSteps = 0
 	c.BatchSize = 16
 	c.LR = 1e-4
@@ -51,7 +55,9 @@ func newFinetuneCmd(a *app) *cobra.Command {
 		Long: `Finetune trains a checkpoint on prompts with completions; the loss counts the
 completion only. A sparse checkpoint is densified first: the pruned weights
 start at 0, so that the first logits are those of the sparse model, and learn
-from then on. With --keep-mask they stay pruned.
+from then on. With --keep-mask they stay pruned. With --lora-rank the model is
+frozen and only low-rank updates of some matrices learn; the checkpoints hold the
+merged weights and, beside them, the factors in adapter.safetensors.
 
 The data is E2E CSV (mr,ref) or JSON Lines ("prompt", "completion"), also as
 .gz. Meaning representations of E2E become prompts as in LoRA's experiments.`,
@@ -76,8 +82,16 @@ The data is E2E CSV (mr,ref) or JSON Lines ("prompt", "completion"), also as
 	f.StringVar(&cfg.Dev, "dev", cfg.Dev, "examples to validate on")
 	f.IntVar(&cfg.Epochs, "epochs", cfg.Epochs, "passes over the data (unless --max-steps is given)")
 	f.BoolVar(&cfg.KeepMask, "keep-mask", cfg.KeepMask, "keep the mask: sparse fine-tuning")
+	f.IntVar(&cfg.LoRARank, "lora-rank", cfg.LoRARank, "freeze the model and train updates of this rank (0: train all weights)")
+	f.Float64Var(&cfg.LoRAAlpha, "lora-alpha", cfg.LoRAAlpha, "LoRA: the update is scaled by alpha / rank")
+	f.StringVar(&cfg.LoRATargets, "lora-targets", cfg.LoRATargets, "LoRA: matrices with an update, of "+strings.Join(gpt.LoRATargets(), ","))
 	trainFlags(f, &cfg.Config)
 	return cmd
+}
+
+// lora returns the update of low rank that cfg asks for.
+func (cfg finetuneConfig) lora() gpt.LoRA {
+	return gpt.LoRA{Rank: cfg.LoRARank, Alpha: cfg.LoRAAlpha, Targets: strings.Split(cfg.LoRATargets, ",")}
 }
 
 // maxEpochs keeps the number of steps inside an int.
@@ -101,6 +115,11 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, out string, resu
 	}
 	if cfg.KeepMask && m.Masks == nil {
 		return s, withHint(fmt.Errorf("finetune: %s: --keep-mask, but the checkpoint has no mask", cfg.From), "leave --keep-mask out for a dense model")
+	}
+	if cfg.LoRARank != 0 {
+		if err := m.AddLoRA(cfg.lora(), cfg.Seed); err != nil {
+			return s, &usageError{err: err}
+		}
 	}
 	eot, err := endOfText(tok, cfg.From)
 	if err != nil {
@@ -129,7 +148,12 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, out string, resu
 		}
 	}
 	// The ledger prices a sequence at the mean length of the examples.
-	if r.FLOPsPerSequence, err = analysis.TrainingFLOPs(m.Config, source.MeanLen(), m.Masks); err != nil {
+	if l := m.LoRA(); l != nil {
+		r.FLOPsPerSequence, err = analysis.LoRATrainingFLOPs(m.Config, source.MeanLen(), m.Masks, *l)
+	} else {
+		r.FLOPsPerSequence, err = analysis.TrainingFLOPs(m.Config, source.MeanLen(), m.Masks)
+	}
+	if err != nil {
 		return s, err
 	}
 	if resume {
@@ -142,6 +166,9 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, out string, resu
 	arm := "dense"
 	if m.Masks != nil {
 		arm = "sparse"
+	}
+	if cfg.LoRARank != 0 {
+		arm = fmt.Sprintf("LoRA of rank %d on a %s base", cfg.LoRARank, arm)
 	}
 	a.logf("finetune: %s, %d examples, %d steps of %d", arm, source.Len(), cfg.MaxSteps, cfg.BatchSize)
 	return a.train(ctx, "finetune", r)

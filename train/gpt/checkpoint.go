@@ -32,8 +32,19 @@ var ignoredSuffixes = []string{".attn.bias", ".attn.masked_bias"}
 
 // WriteCheckpoint writes config.json, model.safetensors and, for a model with
 // masks, masks.safetensors into dir, which exists. transformers loads the
-// result as a GPT2LMHeadModel. eos is the id of the end-of-text token.
+// result as a GPT2LMHeadModel. eos is the id of the end-of-text token. Updates
+// of low rank are merged, and kept in adapter.safetensors too.
 func (m *Model) WriteCheckpoint(dir string, eos int) error {
+	if m.lora != nil {
+		merged, err := m.Merge()
+		if err != nil {
+			return err
+		}
+		if err := merged.WriteCheckpoint(dir, eos); err != nil {
+			return err
+		}
+		return m.writeAdapter(dir)
+	}
 	config, err := m.Config.MarshalHF(eos)
 	if err != nil {
 		return err

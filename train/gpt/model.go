@@ -24,6 +24,9 @@ type Model struct {
 	lnfW, lnfB *Param // (C)
 	blocks     []block
 
+	lora       *LoRA
+	loraParams []*Param // A and B of every adapted matrix
+
 	act activations
 }
 
@@ -174,9 +177,10 @@ func (m *Model) Counts() (total, kept int) {
 	return total, kept
 }
 
-// ZeroGrad sets every gradient to zero, allocating them on first use.
+// ZeroGrad sets the gradients of all trainable parameters to zero, allocating
+// them on first use.
 func (m *Model) ZeroGrad() {
-	for _, p := range m.Params {
+	for _, p := range m.Trainable() {
 		if p.Grad == nil {
 			p.Grad = make([]float32, len(p.W))
 		} else {

@@ -25,7 +25,9 @@ type Param struct {
 	Parts []Part // the matrices of a linear layer; nil for everything else
 
 	W    []float32
-	Grad []float32 // same layout as W; nil until training starts
+	Grad []float32 // same layout as W; nil until training starts, and if frozen
+
+	adapters []*adapter // updates of low rank
 }
 
 // Part is one matrix product of a linear layer: the whole weight, or one
@@ -170,21 +172,33 @@ func (p *Param) forward(dst, x []float32, tokens int) {
 		}
 		kernels.GemmNN(dst[q.Offset:], width, x, q.In, w, q.Out, tokens, q.Out, q.In, false)
 	}
+	for _, a := range p.adapters {
+		a.forward(dst, x, width, tokens)
+	}
 }
 
-// backward adds to p.Grad and writes dx (tokens, in) = dy (tokens, out) · Wᵀ.
+// backward writes dx (tokens, in) = dy (tokens, out) · Wᵀ and adds to p.Grad,
+// unless p is frozen.
 func (p *Param) backward(dx, dy, x []float32, tokens int) {
 	width := p.Shape[1]
 	for i := range p.Parts {
 		q := &p.Parts[i]
-		w, g := p.W[q.Lo:q.Hi], p.Grad[q.Lo:q.Hi]
+		w := p.W[q.Lo:q.Hi]
 		if q.sparse != nil {
 			q.sparse.BackwardInput(dx, q.In, dy[q.Offset:], width, w, tokens, i > 0)
-			q.sparse.BackwardWeight(g, dy[q.Offset:], width, x, q.In, tokens)
-			continue
+		} else {
+			kernels.GemmNT(dx, q.In, dy[q.Offset:], width, w, q.Out, tokens, q.In, q.Out, i > 0)
 		}
-		kernels.GemmNT(dx, q.In, dy[q.Offset:], width, w, q.Out, tokens, q.In, q.Out, i > 0)
-		kernels.GemmTN(g, q.Out, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
+		switch {
+		case p.Grad == nil:
+		case q.sparse != nil:
+			q.sparse.BackwardWeight(p.Grad[q.Lo:q.Hi], dy[q.Offset:], width, x, q.In, tokens)
+		default:
+			kernels.GemmTN(p.Grad[q.Lo:q.Hi], q.Out, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
+		}
+	}
+	for _, a := range p.adapters {
+		a.backward(dx, dy, x, width, tokens)
 	}
 }
 

@@ -24,6 +24,7 @@ type activations struct {
 	dtmp   []float32 // (N, max(Inner, 3*C))
 	dtmp2  []float32 // (N, C)
 	sum    []float32 // (N, C), output of the branch added to the stream
+	unused []float32 // (C), gradients of frozen LayerNorms
 }
 
 // layerActs are the activations of one block that its backward pass needs.
@@ -172,7 +173,7 @@ func (m *Model) LossAndGrad(ids, targets []int32, b, t int, scale float32) (sum 
 		return 0, 0, err
 	}
 	m.forward(ids, b, t)
-	if m.Params[0].Grad == nil {
+	if m.Trainable()[0].Grad == nil {
 		m.ZeroGrad()
 	}
 	a := &m.act
@@ -224,7 +225,9 @@ func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, co
 		}
 		kernels.SoftmaxCrossEntropy(losses, a.logits[:k*V], targets[lo:hi], k, V, scale)
 		kernels.GemmNN(a.dtmp2[lo*C:], C, a.logits, V, m.wte.W, C, k, C, V, false)
-		kernels.GemmTN(m.wte.Grad, C, a.logits, V, x, C, V, C, k, true)
+		if m.wte.Grad != nil {
+			kernels.GemmTN(m.wte.Grad, C, a.logits, V, x, C, V, C, k, true)
+		}
 	}
 	for i, l := range a.losses[:n] {
 		if targets[i] >= 0 {
@@ -241,27 +244,41 @@ func (m *Model) backward(ids []int32) {
 	n, C, inner := a.b*a.t, c.NEmbd, c.Inner()
 	dres := a.dresid[:n*C]
 	clear(dres)
-	kernels.LayerNormBackward(dres, m.lnfW.Grad, m.lnfB.Grad, a.dtmp2, a.resid, m.lnfW.W, a.meanf, a.rstdf, n, C)
+	kernels.LayerNormBackward(dres, m.gradOf(m.lnfW), m.gradOf(m.lnfB), a.dtmp2, a.resid, m.lnfW.W, a.meanf, a.rstdf, n, C)
 	for i := len(m.blocks) - 1; i >= 0; i-- {
 		p, l := &m.blocks[i], &a.layers[i]
 		dwide := a.dtmp[:n*inner]
 		linearBackward(dwide, dres, l.gelu, p.outW, p.outB, n)
 		kernels.GELUBackward(dwide, dwide, l.fc[:n*inner])
 		linearBackward(a.dtmp2, dwide, l.ln2, p.fcW, p.fcB, n)
-		kernels.LayerNormBackward(dres, p.ln2W.Grad, p.ln2B.Grad, a.dtmp2, l.resid2, p.ln2W.W, l.mean2, l.rstd2, n, C)
+		kernels.LayerNormBackward(dres, m.gradOf(p.ln2W), m.gradOf(p.ln2B), a.dtmp2, l.resid2, p.ln2W.W, l.mean2, l.rstd2, n, C)
 
 		linearBackward(a.dtmp2, dres, l.att, p.projW, p.projB, n)
 		dqkv := a.dtmp[:n*3*C]
 		kernels.AttentionBackward(dqkv, a.dtmp2[:n*C], l.qkv[:n*3*C], l.att[:n*C], l.lse, a.b, a.t, c.NHead, c.HeadSize())
 		linearBackward(a.dtmp2, dqkv, l.ln1, p.attnW, p.attnB, n)
-		kernels.LayerNormBackward(dres, p.ln1W.Grad, p.ln1B.Grad, a.dtmp2, l.resid1, p.ln1W.W, l.mean1, l.rstd1, n, C)
+		kernels.LayerNormBackward(dres, m.gradOf(p.ln1W), m.gradOf(p.ln1B), a.dtmp2, l.resid1, p.ln1W.W, l.mean1, l.rstd1, n, C)
 	}
-	kernels.EmbeddingBackward(m.wte.Grad, m.wpe.Grad, dres, ids, a.t, C)
+	if m.wte.Grad != nil {
+		kernels.EmbeddingBackward(m.wte.Grad, m.wpe.Grad, dres, ids, a.t, C)
+	}
+}
+
+// gradOf returns where the gradient of a LayerNorm's parameter goes: of a
+// frozen one nowhere that is looked at.
+func (m *Model) gradOf(p *Param) []float32 {
+	if p.Grad != nil {
+		return p.Grad
+	}
+	m.act.unused = grow(m.act.unused, len(p.W))
+	return m.act.unused
 }
 
 // linearBackward writes dx and adds the gradients of the weight and the bias.
 func linearBackward(dx, dy, x []float32, w, bias *Param, n int) {
-	kernels.BiasBackward(bias.Grad, dy, w.Shape[1], n, w.Shape[1])
+	if bias.Grad != nil {
+		kernels.BiasBackward(bias.Grad, dy, w.Shape[1], n, w.Shape[1])
+	}
 	w.backward(dx, dy, x, n)
 }
 
