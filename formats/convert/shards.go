@@ -13,45 +13,13 @@ import (
 	"github.com/spdfctl/spdfctl/formats/stored"
 )
 
-// writeSafeTensors writes a file of safetensors. Its package counts what each
-// tensor writes, through a writer that hides the file. So that the kernel can
-// copy from file to file all the same, the tensors write past it, and then count
-// the bytes off in front of it with a slice of zeros that goes nowhere.
+// writeSafeTensors writes a file of safetensors.
 func writeSafeTensors(to io.Writer, tensors []stored.Tensor, metadata map[string]string) error {
-	g := &gate{to: to}
 	list := make([]safetensors.Tensor, len(tensors))
 	for i, t := range tensors {
-		list[i] = safetensors.Tensor{Info: t.Info, WriteTo: func(counted io.Writer) error {
-			if err := t.Emit(to); err != nil {
-				return err
-			}
-			g.shut = true
-			defer func() { g.shut = false }()
-			for n := t.Bytes; n > 0; n -= int64(len(blank)) {
-				if _, err := counted.Write(blank[:min(n, int64(len(blank)))]); err != nil {
-					return err
-				}
-			}
-			return nil
-		}}
+		list[i] = safetensors.Tensor{Info: t.Info, WriteTo: t.Emit}
 	}
-	return safetensors.Write(g, list, metadata)
-}
-
-// blank is never read.
-var blank [1 << 20]byte
-
-// gate drops what is written while it is shut.
-type gate struct {
-	to   io.Writer
-	shut bool
-}
-
-func (g *gate) Write(p []byte) (int, error) {
-	if g.shut {
-		return len(p), nil
-	}
-	return g.to.Write(p)
+	return safetensors.Write(to, list, metadata)
 }
 
 // textMetadata returns the metadata of a safetensors file with some outputs. What

@@ -194,7 +194,7 @@ func (f *File) add(name string, size, offset int64, read func(off, n int64) (io.
 		f.tensors = append(f.tensors, t)
 		return nil
 	}
-	t := stored.Strided(info, stored.Array{Swap: swap, Read: func(off, n int64) (io.Reader, error) { return read(h.size+off, n) }}, view)
+	t := stored.Strided(info, stored.Array{Swap: swap, Direct: offset >= 0, Read: func(off, n int64) (io.Reader, error) { return read(h.size+off, n) }}, view)
 	t.File = f.source.Path()
 	f.tensors = append(f.tensors, t)
 	return nil

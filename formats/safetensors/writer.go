@@ -11,7 +11,9 @@ import (
 
 // Tensor is a tensor to be written. WriteTo is called once, when its turn has
 // come, and must write exactly the bytes that Info takes, row-major and
-// little-endian; only one tensor need exist at a time.
+// little-endian; only one tensor need exist at a time. Where Write's writer is an
+// io.ReaderFrom, so is that of WriteTo: bytes can go from file to file without
+// being seen here.
 type Tensor struct {
 	formats.Info
 	WriteTo func(w io.Writer) error
@@ -80,7 +82,11 @@ func Write(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	}
 	for _, e := range h.entries {
 		exact := &exactWriter{w: w, name: e.Name, size: e.end - e.begin}
-		if err := exact.fill(data[e.Name]); err != nil {
+		var to io.Writer = exact
+		if r, ok := w.(io.ReaderFrom); ok {
+			to = &exactReaderFrom{exact, r}
+		}
+		if err := exact.fill(to, data[e.Name]); err != nil {
 			return err
 		}
 	}
@@ -103,8 +109,8 @@ type exactWriter struct {
 	written int64 // including what was not let through
 }
 
-func (e *exactWriter) fill(write func(io.Writer) error) error {
-	err := write(e)
+func (e *exactWriter) fill(to io.Writer, write func(io.Writer) error) error {
+	err := write(to)
 	// First, because write may have passed on, or dropped, the error below.
 	if e.written > e.size {
 		return e.wrong()
@@ -130,4 +136,26 @@ func (e *exactWriter) Write(p []byte) (int, error) {
 
 func (e *exactWriter) wrong() error {
 	return malformed(e.name, "%d bytes were written, its shape takes %d", e.written, e.size)
+}
+
+// exactReaderFrom is exactWriter for a writer that can read from files.
+type exactReaderFrom struct {
+	*exactWriter
+	r io.ReaderFrom
+}
+
+// ReadFrom passes a bounded reader on as it is: package os sees a file only
+// through one io.LimitedReader.
+func (e *exactReaderFrom) ReadFrom(r io.Reader) (int64, error) {
+	limited, ok := r.(*io.LimitedReader)
+	if !ok {
+		return io.Copy(e.exactWriter, r)
+	}
+	if limited.N > e.size-e.written {
+		e.written += limited.N
+		return 0, e.wrong()
+	}
+	n, err := e.r.ReadFrom(limited)
+	e.written += n
+	return n, err
 }

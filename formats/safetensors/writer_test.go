@@ -248,3 +248,37 @@ func TestWriteFails(t *testing.T) {
 		}
 	}
 }
+
+// A tensor may write by ReadFrom, and is counted all the same.
+func TestWriteFromReader(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		data    string
+		bounded bool
+		want    string
+	}{
+		{"bounded", "abcd", true, ""},
+		{"not bounded", "abcd", false, ""},
+		{"too few", "abc", true, `safetensors: tensor "a": 3 bytes were written, its shape takes 4`},
+		{"too many", "abcde", true, `safetensors: tensor "a": 5 bytes were written, its shape takes 4`},
+		{"too many, not bounded", "abcde", false, `safetensors: tensor "a": 5 bytes were written, its shape takes 4`},
+	} {
+		tensor := safetensors.Tensor{Info: formats.Info{Name: "a", DType: formats.U8, Shape: []int{4}}, WriteTo: func(w io.Writer) error {
+			var r io.Reader = strings.NewReader(tc.data)
+			if tc.bounded {
+				r = io.LimitReader(r, int64(len(tc.data)))
+			}
+			_, err := w.(io.ReaderFrom).ReadFrom(r)
+			return err
+		}}
+		var b bytes.Buffer // reads from readers
+		err := safetensors.Write(&b, []safetensors.Tensor{tensor}, nil)
+		if tc.want == "" {
+			if err != nil || !strings.HasSuffix(b.String(), tc.data) {
+				t.Errorf("%s: got %v, %q", tc.name, err, b.String())
+			}
+		} else if err == nil || err.Error() != tc.want {
+			t.Errorf("%s: got %v, want %s", tc.name, err, tc.want)
+		}
+	}
+}

@@ -123,6 +123,7 @@ func (a *archive) place(s *storage) error {
 	}
 	s.member = a.file.Path()
 	s.array.Read = m.Read
+	_, s.array.Direct = m.Stored()
 	if a.bigEndian {
 		s.array.Swap = s.elem.swap
 	}

@@ -189,6 +189,7 @@ func placeInline(f *stored.File, in *byteSource, s *storage) error {
 func (s *storage) putAt(f *stored.File, offset int64) {
 	s.file, s.offset, s.member, s.placed = f, offset, f.Path(), true
 	s.array.Read = func(off, n int64) (io.Reader, error) { return io.NewSectionReader(f, offset+off, n), nil }
+	s.array.Direct = true
 }
 
 // follow places a view where its root is.
