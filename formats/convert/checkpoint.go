@@ -263,6 +263,9 @@ func (c *Checkpoint) openNpz(path string) error {
 		c.Format = Npz
 	}
 	c.Tensors = f.Tensors()
+	for _, r := range f.Refusals() {
+		c.Refusals = append(c.Refusals, Refusal{r.Name, "is refused: " + r.Reason})
+	}
 	if err := c.applySide(f.Side()); err != nil {
 		return err
 	}

@@ -324,24 +324,6 @@ func (p *Plan) writeTorch(to io.Writer, tensors []stored.Tensor) error {
 	return torch.Write(to, tensors, o)
 }
 
-// nanoGPTFields returns what nanoGPT's sample.py and train.py look for beside
-// the weights. The state of the optimizer is missing: training starts anew.
-func (p *Plan) nanoGPTFields() ([]torch.Field, error) {
-	heads := p.Source.Config.NHead
-	if heads == 0 {
-		return nil, errors.New("convert: a nanoGPT checkpoint needs the number of heads; a config.json beside the weights or --heads gives it")
-	}
-	number := func(n int) int64 { return int64(n) }
-	args := []torch.Field{
-		{Key: "n_layer", Value: number(p.target.L)}, {Key: "n_head", Value: number(heads)}, {Key: "n_embd", Value: number(p.target.C)},
-		{Key: "block_size", Value: number(p.target.T)}, {Key: "bias", Value: !p.model.noBiases}, {Key: "vocab_size", Value: number(p.vocab)},
-		{Key: "dropout", Value: 0.0},
-	}
-	return []torch.Field{
-		{Key: "model_args", Value: args}, {Key: "iter_num", Value: int64(0)}, {Key: "best_val_loss", Value: 1e9}, {Key: "config", Value: []torch.Field{}},
-	}, nil
-}
-
 func (p *Plan) writeNpz(to io.Writer, tensors []stored.Tensor) error {
 	types := asBytes(tensors, func(info formats.Info) bool { native, _ := npz.Writable(info.DType); return native },
 		func(info formats.Info, n int64) formats.Info {

@@ -11,8 +11,8 @@
 //
 // The types read are f2 f4 f8, i1 i2 i4 i8, u1 u2 u4 u8, b1 and c8, little- and
 // big-endian; tensors are handed out in C order, little-endian. Objects, which
-// are pickles, are refused, as are structures, texts, dates and c16. V1 and V2
-// are raw bytes without a meaning: they are read only where the side record
+// are pickles, are refused, as are structures, texts, dates and c16; other arrays
+// of the same .npz file are read. V1 and V2 are raw bytes without a meaning: they are read only where the side record
 // says what they are.
 //
 // A .npz file has one member <name>.npy for each array, stored or deflated. Ours

@@ -36,6 +36,7 @@ type File struct {
 	source  *stored.File
 	tensors []stored.Tensor
 	raw     map[string]bool
+	refused []Refusal
 	side    []byte
 	zip     bool
 }
@@ -43,8 +44,9 @@ type File struct {
 // Open opens a .npy or a .npz file, whatever its name ends in, and reads the
 // headers. The array of a .npy file has the name "".
 //
-// A malformed file is a *FormatError; one with arrays that have no form here is
-// one too, and is ErrUnsupported.
+// A malformed file is a *FormatError; a .npy file whose array has no form here
+// is one too, and is ErrUnsupported. A .npz file may have such arrays beside
+// others: see Refusals.
 func Open(path string) (*File, error) {
 	source, err := stored.Open(path)
 	if err != nil {
@@ -104,6 +106,12 @@ func (f *File) Zip() bool { return f.zip }
 // Tensors returns the arrays in the order of the file.
 func (f *File) Tensors() []stored.Tensor { return f.tensors }
 
+// Refusal is an array of a .npz file that has no form here; Reason says why.
+type Refusal struct{ Name, Reason string }
+
+// Refusals returns the arrays that Tensors leaves out.
+func (f *File) Refusals() []Refusal { return f.refused }
+
 // Raw reports whether the elements of an array are bytes without a meaning,
 // handed out as U8 or U16.
 func (f *File) Raw(name string) bool { return f.raw[name] }
@@ -138,7 +146,12 @@ func (f *File) openZip() error {
 		if at, ok := m.Stored(); ok {
 			offset = at
 		}
-		if err := f.add(name, m.Size, offset, m.Read); err != nil {
+		err := f.add(name, m.Size, offset, m.Read)
+		if errors.Is(err, ErrUnsupported) {
+			f.refused = append(f.refused, Refusal{name, err.Error()})
+			continue
+		}
+		if err != nil {
 			return &FormatError{File: f.source.Path(), Array: name, Err: err}
 		}
 	}

@@ -194,6 +194,30 @@ func tensor(name string, d formats.DType, shape ...int) stored.Tensor {
 }
 
 // TestWriteZip writes every type that can be written and reads it back.
+// TestRefusals: an array of objects does not keep others from being read.
+func TestRefusals(t *testing.T) {
+	f, err := openBytes(t, zipFile(t, "", map[string][]byte{
+		"o.npy": npy(1, "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n", "cposix\nsystem\n."),
+		"s.npy": npy(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }\n", data8),
+		"x.npy": npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", data8),
+	}, zip.Store))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := f.Tensors(); len(list) != 1 || list[0].Name != "x" {
+		t.Errorf("tensors are %v", list)
+	}
+	reasons := map[string]string{"o": "Python objects", "s": "structures"}
+	if len(f.Refusals()) != len(reasons) {
+		t.Errorf("refusals are %v", f.Refusals())
+	}
+	for _, r := range f.Refusals() {
+		if want := reasons[r.Name]; want == "" || !strings.Contains(r.Reason, want) {
+			t.Errorf("%q: reason is %q, want %q in it", r.Name, r.Reason, want)
+		}
+	}
+}
+
 func TestWriteZip(t *testing.T) {
 	for _, d := range formats.DTypes() {
 		tensors := []stored.Tensor{tensor("a.b", d, 2, 4), tensor("z", d, 4), tensor("e", d, 0, 3)}

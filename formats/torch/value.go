@@ -135,7 +135,11 @@ func reprDepth(v any, depth int) string {
 		}
 		return fmt.Sprintf("<int of %d bits>", v.BitLen())
 	case float64:
-		return strconv.FormatFloat(v, 'g', -1, 64)
+		text := strconv.FormatFloat(v, 'g', -1, 64)
+		if !strings.ContainsAny(text, ".eIN") {
+			text += ".0" // or it would be a whole number
+		}
+		return text
 	case string:
 		return quote(shorten(v))
 	case []byte:

@@ -25,7 +25,8 @@ const (
 )
 
 // Field is an item of a dict to be written beside the tensors. Value is nil, a
-// bool, an int64, a float64, a string, or a []Field.
+// bool, an int64, a float64, a string, a list of these ([]any), or a dict
+// ([]Field).
 type Field struct {
 	Key   string
 	Value any
@@ -222,30 +223,46 @@ func (p *pickler) checkpoint(tensors []stored.Tensor, o WriteOptions) error {
 func (p *pickler) fields(fields []Field) error {
 	for _, f := range fields {
 		p.text(f.Key)
-		switch v := f.Value.(type) {
-		case nil:
-			p.out.WriteByte(opNone)
-		case bool:
-			p.bool(v)
-		case int64:
-			p.int(v)
-		case float64:
-			p.out.WriteByte(opBinFloat)
-			bits := math.Float64bits(v)
-			for shift := 56; shift >= 0; shift -= 8 {
-				p.out.WriteByte(byte(bits >> shift))
-			}
-		case string:
-			p.text(v)
-		case []Field:
-			p.out.Write([]byte{opEmptyDict, opMark})
-			if err := p.fields(v); err != nil {
+		if err := p.value(f.Value); err != nil {
+			return fmt.Errorf("torch: field %q is %w", f.Key, err)
+		}
+	}
+	return nil
+}
+
+// value writes what a Field holds.
+func (p *pickler) value(v any) error {
+	switch v := v.(type) {
+	case nil:
+		p.out.WriteByte(opNone)
+	case bool:
+		p.bool(v)
+	case int64:
+		p.int(v)
+	case float64:
+		p.out.WriteByte(opBinFloat)
+		bits := math.Float64bits(v)
+		for shift := 56; shift >= 0; shift -= 8 {
+			p.out.WriteByte(byte(bits >> shift))
+		}
+	case string:
+		p.text(v)
+	case []any:
+		p.out.Write([]byte{opEmptyList, opMark})
+		for _, item := range v {
+			if err := p.value(item); err != nil {
 				return err
 			}
-			p.out.WriteByte(opSetItems)
-		default:
-			return fmt.Errorf("torch: field %q is a %T", f.Key, v)
 		}
+		p.out.WriteByte(opAppends)
+	case []Field:
+		p.out.Write([]byte{opEmptyDict, opMark})
+		if err := p.fields(v); err != nil {
+			return err
+		}
+		p.out.WriteByte(opSetItems)
+	default:
+		return fmt.Errorf("a %T", v)
 	}
 	return nil
 }
