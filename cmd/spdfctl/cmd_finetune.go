@@ -78,7 +78,7 @@ The data is E2E CSV (mr,ref) or JSON Lines ("prompt", "completion"), also as
 	f := cmd.Flags()
 	flags.define(f)
 	f.StringVar(&cfg.From, "from", cfg.From, "run or checkpoint directory to start from")
-	f.StringVar(&cfg.Data, "data", cfg.Data, "examples to train on: .csv (E2E) or .jsonl, also .gz")
+	f.StringVar(&cfg.Data, "data", cfg.Data, "examples to train on: .csv (E2E), .json (DART), .xml (WebNLG) or .jsonl, also .gz, a folder or a .tar.gz of them")
 	f.StringVar(&cfg.Dev, "dev", cfg.Dev, "examples to validate on")
 	f.IntVar(&cfg.Epochs, "epochs", cfg.Epochs, "passes over the data (unless --max-steps is given)")
 	f.BoolVar(&cfg.KeepMask, "keep-mask", cfg.KeepMask, "keep the mask: sparse fine-tuning")
@@ -131,7 +131,7 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, out string, resu
 	if cfg.SeqLen > m.Config.NCtx {
 		return s, usageErrorf("finetune: seq_len is %d, the model has %d positions", cfg.SeqLen, m.Config.NCtx)
 	}
-	source, err := openExamples(cfg.Data, tok, eot, cfg.SeqLen, cfg.Seed)
+	source, err := a.openExamples(cfg.Data, tok, eot, cfg.SeqLen, cfg.Seed)
 	if err != nil {
 		return s, err
 	}
@@ -143,7 +143,7 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, out string, resu
 	}
 	r := &train.Run{Dir: out, Config: cfg.Config, Model: m, Train: source, EOS: int(eot), SaveFiles: tokenizerSaver(tok)}
 	if cfg.Dev != "" {
-		if r.Valid, err = openExamples(cfg.Dev, tok, eot, cfg.SeqLen, cfg.Seed); err != nil {
+		if r.Valid, err = a.openExamples(cfg.Dev, tok, eot, cfg.SeqLen, cfg.Seed); err != nil {
 			return s, err
 		}
 	}
@@ -214,23 +214,23 @@ func withPresetPathHint(path string, err error) error {
 	return fmt.Errorf("model: %w", err)
 }
 
-// openExamples reads the examples of a file and frames them for the model.
-func openExamples(path string, tok *bpe.Tokenizer, eot int32, seqLen int, seed uint64) (*data.Examples, error) {
-	rows, err := nlg.ReadFile(path)
+// openExamples reads the examples of a set, says what it leaves out, and frames
+// them for the model.
+func (a *app) openExamples(path string, tok *bpe.Tokenizer, eot int32, seqLen int, seed uint64) (*data.Examples, error) {
+	set, err := readSet("", path)
 	if err != nil {
 		return nil, err
 	}
+	if len(set.Drops) > 0 {
+		a.logf("%s: %s", path, set)
+	}
 	var list []data.Example
-	for i, row := range rows {
-		prompt, err := promptOf(path, row)
-		if err != nil {
-			return nil, fmt.Errorf("%s: example %d: %w", path, i+1, err)
-		}
+	for i, row := range set.Examples {
 		if len(row.References) == 0 {
 			return nil, fmt.Errorf("%s: example %d: has no text to learn", path, i+1)
 		}
 		for _, ref := range row.References {
-			ids, n := nlg.Frame(tok, eot, prompt, ref)
+			ids, n := nlg.Frame(tok, eot, row.Source, ref)
 			list = append(list, data.Example{Tokens: ids, Prompt: n})
 		}
 	}
@@ -241,11 +241,12 @@ func openExamples(path string, tok *bpe.Tokenizer, eot int32, seqLen int, seed u
 	return x, nil
 }
 
-// promptOf returns the prompt of an example: an E2E meaning representation is
-// written out as LoRA's pipeline does, anything else stands as it is.
-func promptOf(path string, e nlg.Example) (string, error) {
-	if strings.HasSuffix(strings.TrimSuffix(path, ".gz"), ".csv") {
-		return nlg.LinearizeMR(e.Source)
+// readSet reads a data set; an empty task is guessed from the name.
+func readSet(task, path string) (nlg.Set, error) {
+	if task == "" {
+		if task = nlg.TaskOf(path); task == "" {
+			return nlg.Set{}, fmt.Errorf("nlg: %s: extension is %q, want .csv, .jsonl, .json or .xml, also with .gz", path, filepath.Ext(path))
+		}
 	}
-	return e.Source, nil
+	return nlg.ReadSet(task, path)
 }

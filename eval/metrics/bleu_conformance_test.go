@@ -64,13 +64,25 @@ func compare(t *testing.T, name string, hyps []string, refs [][]string, want sac
 	checkScore(t, name+", lower case", hyps, refs, BLEUOptions{Lowercase: true}, want.BLEU_lc, printed)
 }
 
-// TestE2ESystems scores the outputs of the E2E challenge against the ragged
-// references of its test set; the expected numbers come from sacreBLEU 2.6.
-func TestE2ESystems(t *testing.T) {
-	rows, err := nlg.ReadFile(conformanceData(t, "e2e-nlg/testset_w_refs.csv.gz"))
+// readE2E reads a set of E2E row by row.
+func readE2E(t *testing.T, name string) []nlg.Example {
+	t.Helper()
+	r, _, err := nlg.Open(conformanceData(t, name))
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer r.Close()
+	rows, err := nlg.ReadE2E(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// TestE2ESystems scores the outputs of the E2E challenge against the ragged
+// references of its test set; the expected numbers come from sacreBLEU 2.6.
+func TestE2ESystems(t *testing.T) {
+	rows := readE2E(t, "e2e-nlg/testset_w_refs.csv.gz")
 	var refs [][]string
 	for _, group := range nlg.Group(rows) {
 		refs = append(refs, group.References)

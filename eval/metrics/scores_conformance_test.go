@@ -178,10 +178,7 @@ func TestDART(t *testing.T) {
 // e2eReferences returns the references of the E2E test set and their PTB tokens.
 func e2eReferences(t *testing.T) (mrs []string, refs, tokens [][]string) {
 	t.Helper()
-	rows, err := nlg.ReadFile(conformanceData(t, "e2e-nlg/testset_w_refs.csv.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	rows := readE2E(t, "e2e-nlg/testset_w_refs.csv.gz")
 	for _, group := range nlg.Group(rows) {
 		mrs = append(mrs, group.Source)
 		refs = append(refs, group.References)

@@ -4,8 +4,14 @@
 // Data sets, one Example per record:
 //
 //   - E2E CSV (ReadE2E): RFC 4180 with the header mr,ref or MR, in UTF-8;
+//   - WebNLG (ReadWebNLG, ReadWebNLGJSON) and DART (ReadDART, ReadDARTXML);
+//   - SciTLDR (ReadSciTLDR);
 //   - JSON Lines (ReadJSONL): {"prompt": …, "completion": …} or
 //     {"prompt": …, "references": […]}.
+//
+// ReadSet reads any of them, from files, folders and archives, with prompts as
+// LoRA's pipeline writes them, and counts what it leaves out. Passages and
+// documents for perplexity come from ReadLambada and ReadWikiText.
 //
 // Text, one segment per line or per block (ReadLines, ReadBlocks, ReadTSV,
 // ReadReferencesJSONL).

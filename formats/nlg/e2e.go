@@ -10,10 +10,12 @@ import (
 	"unicode/utf8"
 )
 
-// Headers of the E2E files: the sets with references and the blind test set.
+// Headers of the E2E files: the sets with references, the blind test set and the
+// cleaned sets.
 var (
 	e2eHeader      = []string{"mr", "ref"}
 	e2eBlindHeader = []string{"MR"}
+	e2eCleanHeader = []string{"mr", "ref", "fixed", "orig_mr"}
 )
 
 // ReadE2E reads a set of the E2E NLG challenge in CSV, one Example per row in
@@ -25,9 +27,13 @@ var (
 // header, the number of fields, quotes and UTF-8, and refuses a row without a
 // meaning representation; a byte order mark at the start is dropped.
 //
-// Source: Novikova, Dušek, Rieser, "The E2E Dataset", SIGDIAL 2017.
+// The cleaned sets, with the header mr,ref,fixed,orig_mr, are read too: their
+// meaning representations are the repaired ones of the first column.
+//
+// Source: Novikova, Dušek, Rieser, "The E2E Dataset", SIGDIAL 2017; Dušek,
+// Howcroft, Rieser, "Semantic Noise Matters for NLG", INLG 2019.
 func ReadE2E(r io.Reader) ([]Example, error) {
-	bounded := &recordReader{r: r, limit: csvAhead + MaxRecord}
+	bounded := &recordReader{r: r, limit: readAhead + MaxRecord}
 	c := csv.NewReader(bounded)
 	header, err := c.Read()
 	if err == io.EOF {
@@ -37,13 +43,13 @@ func ReadE2E(r io.Reader) ([]Example, error) {
 		return nil, csvError(err, 1)
 	}
 	header[0] = strings.TrimPrefix(header[0], "\ufeff")
-	if !slices.Equal(header, e2eHeader) && !slices.Equal(header, e2eBlindHeader) {
-		return nil, &LineError{Line: 1, Err: fmt.Errorf(`header is %.80q, want "mr,ref" or "MR"`, strings.Join(header, ","))}
+	if !slices.Equal(header, e2eHeader) && !slices.Equal(header, e2eBlindHeader) && !slices.Equal(header, e2eCleanHeader) {
+		return nil, &LineError{Line: 1, Err: fmt.Errorf(`header is %.80q, want "mr,ref", "MR" or %q`, strings.Join(header, ","), strings.Join(e2eCleanHeader, ","))}
 	}
 	c.ReuseRecord = true
 	var rows []Example
 	for line := 1; ; {
-		bounded.limit = c.InputOffset() + csvAhead + MaxRecord
+		bounded.limit = c.InputOffset() + readAhead + MaxRecord
 		fields, err := c.Read()
 		if err == io.EOF {
 			return rows, nil
@@ -61,7 +67,7 @@ func ReadE2E(r io.Reader) ([]Example, error) {
 			return nil, &LineError{Line: line, Err: errors.New("empty meaning representation")}
 		}
 		row := Example{Source: strings.Clone(fields[0])}
-		if len(fields) == 2 {
+		if len(fields) > 1 {
 			row.References = []string{strings.Clone(fields[1])}
 		}
 		rows = append(rows, row)
@@ -81,9 +87,9 @@ func csvError(err error, line int) error {
 	return &LineError{Line: line, Err: err}
 }
 
-// csvAhead is how far csv.Reader reads ahead of the record it returns: one
-// buffer of bufio.
-const csvAhead = 4096
+// readAhead is how far the readers of CSV and XML read ahead of the record they
+// return: one buffer of bufio.
+const readAhead = 4096
 
 // recordReader fails once it has handed out limit bytes. Its owner moves the
 // limit with every record, which bounds one whose quote is never closed.

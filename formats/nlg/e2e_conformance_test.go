@@ -24,7 +24,12 @@ func conformanceData(t *testing.T, name string) string {
 
 func readE2E(t *testing.T, name string) []nlg.Example {
 	t.Helper()
-	rows, err := nlg.ReadFile(conformanceData(t, name))
+	r, _, err := nlg.Open(conformanceData(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	rows, err := nlg.ReadE2E(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,27 +44,6 @@ func (g *gzipFile) Close() error {
 	return err
 }
 
-// ReadFile reads a data-to-text set by the extension of its name: .csv as E2E,
-// .jsonl as JSON Lines, each also with .gz. The examples are the rows of the
-// file; see Group.
-func ReadFile(path string) ([]Example, error) {
-	r, ext, err := Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	var examples []Example
-	switch ext {
-	case ".csv":
-		examples, err = ReadE2E(r)
-	case ".jsonl":
-		examples, err = ReadJSONL(r)
-	default:
-		return nil, fmt.Errorf("nlg: %s: extension is %q, want .csv or .jsonl, optionally with .gz", path, ext)
-	}
-	return examples, InFile(path, err)
-}
-
 // InFile adds the path to an error of a reader of this package.
 func InFile(path string, err error) error {
 	var line *LineError

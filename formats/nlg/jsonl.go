@@ -9,7 +9,7 @@ import (
 )
 
 // ReadJSONL reads JSON Lines, one Example per line. A line is an object with
-// the string "prompt" and either the string "completion" or the list of strings
+// the string "prompt", or "context" as LoRA's files have it, and either the string "completion" or the list of strings
 // "references"; other keys are ignored, blank lines too. Keys are matched
 // exactly and must not repeat.
 func ReadJSONL(r io.Reader) ([]Example, error) {
@@ -76,36 +76,21 @@ func eachObject(r io.Reader, f func(object) error) error {
 	})
 }
 
-// parseObject decodes one line token by token, because json.Unmarshal accepts
-// repeated keys and ignores their letter case.
+// parseObject decodes one line. "context" is what LoRA's files call a prompt.
 func parseObject(text []byte) (object, error) {
 	var o object
-	d := json.NewDecoder(bytes.NewReader(text))
-	if t, err := d.Token(); err != nil {
-		return o, jsonError(err)
-	} else if t != json.Delim('{') {
-		return o, errors.New("not a JSON object")
+	fields, err := objectFields(text)
+	if err != nil {
+		return o, err
 	}
-	seen := make(map[string]bool)
-	for d.More() {
-		t, err := d.Token()
-		if err != nil {
-			return o, jsonError(err)
-		}
-		key, ok := t.(string)
-		if !ok {
-			return o, fmt.Errorf("key %v is not a string", t)
-		}
-		if seen[key] {
-			return o, fmt.Errorf("key %.40q twice", key)
-		}
-		seen[key] = true
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return o, jsonError(err)
-		}
+	for key, value := range fields {
 		switch key {
 		case "prompt":
+			o.prompt, err = stringOf(value)
+		case "context":
+			if fields["prompt"] != nil {
+				return o, errors.New(`both "prompt" and "context"`)
+			}
 			o.prompt, err = stringOf(value)
 		case "completion":
 			o.completion, err = stringOf(value)
@@ -116,13 +101,44 @@ func parseObject(text []byte) (object, error) {
 			return o, fmt.Errorf("%q %w", key, err)
 		}
 	}
+	return o, nil
+}
+
+// objectFields splits a JSON object token by token, because json.Unmarshal accepts
+// repeated keys and ignores their letter case.
+func objectFields(text []byte) (map[string]json.RawMessage, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if t, err := d.Token(); err != nil {
+		return nil, jsonError(err)
+	} else if t != json.Delim('{') {
+		return nil, errors.New("not a JSON object")
+	}
+	fields := make(map[string]json.RawMessage)
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, jsonError(err)
+		}
+		key, ok := t.(string)
+		if !ok {
+			return nil, fmt.Errorf("key %v is not a string", t)
+		}
+		if _, twice := fields[key]; twice {
+			return nil, fmt.Errorf("key %.40q twice", key)
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, jsonError(err)
+		}
+		fields[key] = value
+	}
 	if _, err := d.Token(); err != nil { // the closing brace
-		return o, jsonError(err)
+		return nil, jsonError(err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return o, errors.New("text after the JSON object")
+		return nil, errors.New("text after the JSON object")
 	}
-	return o, nil
+	return fields, nil
 }
 
 func jsonError(err error) error {

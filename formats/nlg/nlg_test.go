@@ -1,6 +1,7 @@
 package nlg_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"errors"
@@ -229,44 +230,100 @@ func TestReadTSV(t *testing.T) {
 	}
 }
 
-func TestReadFile(t *testing.T) {
+func TestReadSet(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, data []byte) string {
 		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(path, data, 0o666); err != nil {
 			t.Fatal(err)
 		}
 		return path
 	}
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	z.Write([]byte("mr,ref\nname[A],x\n"))
-	z.Close()
+	pack := func(data []byte) []byte {
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		z.Write(data)
+		z.Close()
+		return packed.Bytes()
+	}
+	csv := []byte("mr,ref\n\"name[A], eatType[pub]\",x\n")
+	entry := func(subject string) []byte {
+		return []byte("<benchmark><entries><entry><modifiedtripleset><mtriple>" + subject + " | p | o</mtriple></modifiedtripleset><lex>x</lex></entry></entries></benchmark>")
+	}
+	write("set/b/2.xml", entry("two"))
+	write("set/b/notes.txt", []byte("no set"))
+	write("set/a.xml.gz", pack(entry("one")))
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	for _, m := range []struct{ name, subject string }{{"set/b/2.xml", "two"}, {"other/3.xml", "three"}, {"set/a.xml", "one"}} {
+		data := entry(m.subject)
+		w.WriteHeader(&tar.Header{Name: m.name, Size: int64(len(data)), Mode: 0o666})
+		w.Write(data)
+	}
+	w.Close()
+	tgz := write("sets.tar.gz", pack(archive.Bytes()))
 
-	for _, path := range []string{
-		write("a.csv", []byte("mr,ref\nname[A],x\n")),
-		write("b.CSV.gz", packed.Bytes()),
-		write("c.jsonl", []byte(`{"prompt":"name[A]","completion":"x"}`)),
+	e2e := []nlg.Example{{Source: "name : A | Type : pub", References: []string{"x"}}}
+	both := []nlg.Example{{Source: "one : p : o", References: []string{"x"}}, {Source: "two : p : o", References: []string{"x"}}}
+	for _, tc := range []struct {
+		task, path string
+		want       []nlg.Example
+	}{
+		{"e2e", write("a.csv", csv), e2e},
+		{"e2e", write("b.CSV.gz", pack(csv)), e2e},
+		{"e2e", write("c.csv", []byte("mr,ref,fixed,orig_mr\n\"name[A], eatType[pub]\",x,1,name[B]\n")), e2e},
+		{"jsonl", write("c.jsonl", []byte(`{"prompt":"p","completion":"x"}`)), []nlg.Example{{Source: "p", References: []string{"x"}}}},
+		{"jsonl", write("d.jsonl", []byte(`{"context":"p","completion":"x","cate":true}`)), []nlg.Example{{Source: "p", References: []string{"x"}}}},
+		{"webnlg", filepath.Join(dir, "set"), both},
+		{"webnlg", tgz + ":set", both},
+		{"webnlg", tgz + ":set/b", both[1:]},
+		{"webnlg", tgz + ":set/b/2.xml", both[1:]},
 	} {
-		got, err := nlg.ReadFile(path)
+		got, err := nlg.ReadSet(tc.task, tc.path)
 		if err != nil {
-			t.Errorf("%s: %v", path, err)
+			t.Errorf("%s: %v", tc.path, err)
 		}
-		if d := cmp.Diff([]nlg.Example{{Source: "name[A]", References: []string{"x"}}}, got); d != "" {
-			t.Errorf("%s: -want +got:\n%s", path, d)
+		if d := cmp.Diff(nlg.Set{Examples: tc.want}, got); d != "" {
+			t.Errorf("%s: -want +got:\n%s", tc.path, d)
 		}
 	}
+	blank, err := nlg.ReadSet("e2e", write("blank.csv", []byte("mr,ref\nname[A],x\nname[B], \n")))
+	if err != nil || blank.String() != "1 records with 1 texts; left out: 1 × empty text, 1 × record without a text left" {
+		t.Errorf("a set with a blank text: %s, %v", blank, err)
+	}
+
 	bad := write("bad.csv", []byte("mr,ref\nname[A]\n"))
-	for _, tc := range []struct{ path, want string }{
-		{bad, "nlg: " + bad + ": line 2: "},
-		{write("x.txt", nil), `extension is ".txt", want .csv or .jsonl`},
-		{write("x.csv.gz", []byte("mr,ref\nname[A],x\n")), "invalid header"},
-		{write("cut.csv.gz", packed.Bytes()[:packed.Len()-6]), "unexpected EOF"},
-		{filepath.Join(dir, "none.csv"), "none.csv"},
+	for _, tc := range []struct{ task, path, want string }{
+		{"e2e", bad, "nlg: " + bad + ": line 2: "},
+		{"e2e", write("x.txt", nil), "x.txt: no file of e2e, which has the extension .csv"},
+		{"webnlg", bad, "no file of webnlg, which has the extension .json or .xml"},
+		{"e2e", write("x.csv.gz", csv), "invalid header"},
+		{"e2e", write("cut.csv.gz", pack(csv)[:20]), "unexpected EOF"},
+		{"e2e", write("none.csv", []byte("mr,ref\n")), "none.csv: no records"},
+		{"e2e", write("mr.csv", []byte("mr,ref\nname,x\n")), "record 1: nlg: meaning representation"},
+		{"e2e", filepath.Join(dir, "gone.csv"), "gone.csv"},
+		{"webnlg", tgz + ":nothing", "no file of webnlg"},
+		{"webnlg", filepath.Join(dir, "gone.tar.gz:x"), "gone.tar.gz"},
+		{"webnlg", write("cut.tar.gz", pack(archive.Bytes()[:600])), "cut.tar.gz"},
+		{"wikipedia", bad, `task "wikipedia" is none of e2e, webnlg, dart, scitldr, jsonl`},
 	} {
-		_, err := nlg.ReadFile(tc.path)
+		_, err := nlg.ReadSet(tc.task, tc.path)
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: error %v, want %q", tc.path, err, tc.want)
+		}
+	}
+}
+
+func TestTaskOf(t *testing.T) {
+	for name, want := range map[string]string{
+		"a.csv": "e2e", "a.CSV.gz": "e2e", "a.jsonl": "jsonl", "dart.json.gz": "dart", "a.xml": "webnlg",
+		"folder": "webnlg", "a.tar.gz": "webnlg", "a.tar.gz:dev": "webnlg", "a.txt": "",
+	} {
+		if got := nlg.TaskOf(name); got != want {
+			t.Errorf("TaskOf(%q) = %q, want %q", name, got, want)
 		}
 	}
 }
