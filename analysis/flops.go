@@ -11,12 +11,17 @@ import (
 // after that, for several sparsities. Its JSON is what others read.
 type FLOPReport struct {
 	Convention Convention `json:"convention"`
-	Model      gpt.Config `json:"model"`
+	Model      any        `json:"model"` // Shape.Config
 	SeqLen     int        `json:"seq_len"`
-	Tokens     int64      `json:"tokens"` // of pre-training
-	Results    []Result   `json:"results"`
+	Tokens     int64      `json:"tokens"`     // of pre-training
+	BatchSize  int        `json:"batch_size"` // sequences of a step, for memory and optimizer
 
-	DenseLayers []Layer `json:"-"` // of one sequence
+	Parameters     int64    `json:"parameters"`
+	DenseOptimizer *big.Int `json:"dense_optimizer"` // FLOPs of one update of all of them
+	DenseMemory    Memory   `json:"dense_memory"`
+	Results        []Result `json:"results"`
+	DenseLayers    []Layer  `json:"-"` // of one sequence
+	Shape          Shape    `json:"-"`
 }
 
 // Result is the cost at one sparsity beside the dense cost, in FLOPs.
@@ -28,6 +33,11 @@ type Result struct {
 	DenseFLOPsTotal  *big.Int `json:"dense_flops_total"`
 	Reduction        float64  `json:"reduction"` // this / dense
 	Speedup          float64  `json:"speedup"`   // dense / this: an upper bound that no hardware reaches
+
+	KeptParameters  int64    `json:"kept_parameters"`
+	OverallSparsity float64  `json:"overall_sparsity"` // pruned / all parameters
+	Optimizer       *big.Int `json:"optimizer"`        // FLOPs of one AdamW update, in no total
+	Memory          Memory   `json:"memory"`
 
 	FineTuning []FineTuning `json:"finetune,omitempty"` // in the order asked for
 }
@@ -56,37 +66,69 @@ type FineTune struct {
 	SeqLen int
 }
 
-// NewFLOPReport counts the pre-training on tokens tokens in sequences of seqLen
-// for every scenario, each with every fine-tuning on its own after it.
+// Request says what a report counts.
+type Request struct {
+	Convention Convention
+	SeqLen     int
+	Tokens     int64 // of the pre-training
+	BatchSize  int   // sequences of a step; 0: one
+	Scenarios  []Scenario
+	FineTunes  []FineTune
+}
+
+// NewFLOPReport is Shape.Report of a GPT-2 for steps of one sequence.
 func NewFLOPReport(c gpt.Config, convention Convention, seqLen int, tokens int64, scenarios []Scenario, tunes []FineTune) (*FLOPReport, error) {
-	if tokens < 1 {
-		return nil, fmt.Errorf("analysis: %d tokens, want at least 1", tokens)
+	return ShapeOf(c).Report(Request{Convention: convention, SeqLen: seqLen, Tokens: tokens, Scenarios: scenarios, FineTunes: tunes})
+}
+
+// Report counts the pre-training that q asks for, for every scenario, each with
+// every fine-tuning on its own after it.
+func (s Shape) Report(q Request) (*FLOPReport, error) {
+	if q.Tokens < 1 {
+		return nil, fmt.Errorf("analysis: %d tokens, want at least 1", q.Tokens)
 	}
-	dense, err := Ledger(c, convention, seqLen, nil)
+	if q.BatchSize == 0 {
+		q.BatchSize = 1
+	}
+	if q.BatchSize < 1 || q.BatchSize > maxBatch {
+		return nil, fmt.Errorf("analysis: %d sequences in a step, want 1 to %d", q.BatchSize, maxBatch)
+	}
+	dense, err := s.Ledger(q.Convention, q.SeqLen, nil)
 	if err != nil {
 		return nil, err
 	}
-	denseTotal := overTokens(sum(dense), tokens, seqLen)
-	tuning, err := fineTunings(c, convention, tunes)
+	denseTotal := overTokens(sum(dense), q.Tokens, q.SeqLen)
+	tuning, err := s.fineTunings(q.Convention, q.FineTunes)
 	if err != nil {
 		return nil, err
 	}
-	report := &FLOPReport{Convention: convention, Model: c, SeqLen: seqLen, Tokens: tokens, Results: []Result{}, DenseLayers: dense}
-	for _, s := range scenarios {
-		rows, err := Ledger(c, convention, seqLen, s.Kept)
+	parameters := s.Parameters().Total()
+	report := &FLOPReport{
+		Convention: q.Convention, Model: s.Config(), SeqLen: q.SeqLen, Tokens: q.Tokens, BatchSize: q.BatchSize,
+		Parameters: parameters, DenseOptimizer: times(big.NewInt(parameters), AdamWFLOPs),
+		DenseMemory: s.memory(parameters, 0, q.BatchSize, q.SeqLen),
+		Results:     []Result{}, DenseLayers: dense, Shape: s,
+	}
+	for _, scenario := range q.Scenarios {
+		rows, err := s.Ledger(q.Convention, q.SeqLen, scenario.Kept)
 		if err != nil {
 			return nil, err
 		}
 		perSequence := sum(rows)
-		total := overTokens(perSequence, tokens, seqLen)
+		total := overTokens(perSequence, q.Tokens, q.SeqLen)
+		kept, masked := s.keptParameters(scenario.Kept)
 		result := Result{
-			Sparsity:         s.Sparsity,
+			Sparsity:         scenario.Sparsity,
 			Layers:           rows,
 			FLOPsPerSequence: perSequence,
 			FLOPsTotal:       total,
 			DenseFLOPsTotal:  denseTotal,
 			Reduction:        ratio(total, denseTotal),
 			Speedup:          ratio(denseTotal, total),
+			KeptParameters:   kept,
+			OverallSparsity:  float64(parameters-kept) / float64(parameters),
+			Optimizer:        times(big.NewInt(kept), AdamWFLOPs),
+			Memory:           s.memory(kept, masked, q.BatchSize, q.SeqLen),
 		}
 		for _, f := range tuning {
 			f.WithPretraining = new(big.Int).Add(total, f.FLOPsTotal)
@@ -100,16 +142,16 @@ func NewFLOPReport(c gpt.Config, convention Convention, seqLen int, tokens int64
 }
 
 // fineTunings fills in what does not depend on the pre-training.
-func fineTunings(c gpt.Config, convention Convention, tunes []FineTune) ([]FineTuning, error) {
+func (s Shape) fineTunings(convention Convention, tunes []FineTune) ([]FineTuning, error) {
 	var out []FineTuning
 	for _, f := range tunes {
 		if f.Seqs < 1 {
 			return nil, fmt.Errorf("analysis: fine-tuning on %d sequences, want at least 1", f.Seqs)
 		}
-		if f.SeqLen < 1 || f.SeqLen > c.NCtx {
-			return nil, fmt.Errorf("analysis: fine-tuning on sequences of %d tokens, the model has positions for 1 to %d", f.SeqLen, c.NCtx)
+		if f.SeqLen < 1 || f.SeqLen > s.NCtx {
+			return nil, fmt.Errorf("analysis: fine-tuning on sequences of %d tokens, the model has positions for 1 to %d", f.SeqLen, s.NCtx)
 		}
-		rows, err := Ledger(c, convention, f.SeqLen, nil)
+		rows, err := s.Ledger(convention, f.SeqLen, nil)
 		if err != nil {
 			return nil, err
 		}

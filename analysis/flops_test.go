@@ -397,9 +397,11 @@ func TestReportJSON(t *testing.T) {
 	// 3*(2*2*112 + 4*2*4*4 + 3*2*2*4 + 2*2*40) = 2352 and half that much a
 	// token; the dense blocks cost twice as much.
 	want := `{"convention":"spdf","model":{"vocab_size":10,"n_positions":8,"n_embd":4,"n_layer":2,"n_head":2,"n_inner":6,` +
-		`"layer_norm_epsilon":0.00001,"initializer_range":0.02},"seq_len":2,"tokens":5,"results":[{"sparsity":0.5,"layers":[` +
-		`{"name":"h.0.attn.c_attn.weight#q","kind":"attn.q","sparsity":0.5,"macs_per_token":8,"forward":32,"backward_input":32,"backward_weight":32,"total":96}],` +
-		`"flops_per_sequence":2352,"flops_total":5880,"dense_flops_total":9240,"reduction":0.6363636363636364,"speedup":1.5714285714285714}]}`
+		`"layer_norm_epsilon":0.00001,"initializer_range":0.02},"seq_len":2,"tokens":5,"batch_size":1,"parameters":388,"dense_optimizer":5432,` +
+		`"dense_memory":{"weights":1552,"index":0,"gradients":1552,"moments":3104,"activations":1160,"total":7368},"results":[{"sparsity":0.5,"layers":[` +
+		`{"name":"h.0.attn.c_attn.weight#q","kind":"attn.q","sparsity":0.5,"macs_per_token":8,"forward":32,"backward_input":32,"backward_weight":32,"total":96,"optimizer":112}],` +
+		`"flops_per_sequence":2352,"flops_total":5880,"dense_flops_total":9240,"reduction":0.6363636363636364,"speedup":1.5714285714285714,"kept_parameters":276,` +
+		`"overall_sparsity":0.28865979381443296,"optimizer":3864,"memory":{"weights":1104,"index":448,"gradients":1104,"moments":2208,"activations":1160,"total":6024}}]}`
 	if d := cmp.Diff(want, string(got)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}

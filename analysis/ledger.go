@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 	"strings"
 
@@ -18,6 +19,8 @@ const (
 	KindScores    = "scores"
 	KindSoftmax   = "softmax"
 	KindProj      = "attn.proj"
+	KindRouter    = "router"
+	KindGate      = "mlp.gate"
 	KindFC        = "mlp.fc"
 	KindOut       = "mlp.proj"
 	KindHead      = "head"
@@ -25,7 +28,7 @@ const (
 
 // Kinds lists the kinds of layers in the order of the computation.
 func Kinds() []string {
-	return []string{KindEmbedding, KindQuery, KindKey, KindValue, KindScores, KindSoftmax, KindProj, KindFC, KindOut, KindHead}
+	return []string{KindEmbedding, KindQuery, KindKey, KindValue, KindScores, KindSoftmax, KindProj, KindRouter, KindGate, KindFC, KindOut, KindHead}
 }
 
 // Layer is one row of the ledger: what one operation of the model costs in the
@@ -45,19 +48,33 @@ type Layer struct {
 	BackwardInput  *big.Int `json:"backward_input"`  // gradients of activations
 	BackwardWeight *big.Int `json:"backward_weight"` // gradients of weights
 	Total          *big.Int `json:"total"`
+
+	// Optimizer is what one AdamW update of the kept weights costs: once per
+	// step, not per sequence, and in no convention's total.
+	Optimizer *big.Int `json:"optimizer"`
+
+	kept int64 // weights that exist
 }
 
-// weights fills in the row of a product with a weight matrix.
-func weights(name, kind string, kept, total, seqLen int64) Layer {
-	forward := new(big.Int).Mul(big.NewInt(2*seqLen), big.NewInt(kept))
+// AdamWFLOPs are the operations of one AdamW update of one weight as kernels
+// does it, a root or a quotient counted as one: 3 for the first moment, 4 for
+// the second, 3 for the denominator, 4 for the weight.
+const AdamWFLOPs = 14
+
+// weights fills in the row of a product with a weight matrix of which kept
+// weights exist and macs meet a token.
+func weights(name, kind string, kept, total, macs, seqLen int64) Layer {
+	forward := new(big.Int).Mul(big.NewInt(2*seqLen), big.NewInt(macs))
 	return Layer{
 		Name: name, Kind: kind,
 		Sparsity:       float64(total-kept) / float64(total),
-		MACsPerToken:   kept,
+		MACsPerToken:   macs,
 		Forward:        forward,
 		BackwardInput:  forward,
 		BackwardWeight: forward,
 		Total:          times(forward, 3),
+		Optimizer:      times(big.NewInt(kept), AdamWFLOPs),
+		kept:           kept,
 	}
 }
 
@@ -71,6 +88,7 @@ func activations(name, kind string, macsPerToken int64, forward *big.Int) Layer 
 		BackwardInput:  times(forward, 2),
 		BackwardWeight: new(big.Int),
 		Total:          times(forward, 3),
+		Optimizer:      new(big.Int),
 	}
 }
 
@@ -84,18 +102,27 @@ func UniformKept(s masks.Sparsity) Kept {
 	return func(t masks.Target) int { return t.Total() - s.Pruned(t.Total()) }
 }
 
+// fractionKept prunes every matrix to a sparsity that a schedule computed, to
+// the nearest weight.
+func fractionKept(sparsity float64) Kept {
+	return func(t masks.Target) int { return t.Total() - int(math.Round(sparsity*float64(t.Total()))) }
+}
+
+// MaskKept is Shape.MaskKept of a GPT-2.
+func MaskKept(c gpt.Config, set *masks.Set) (Kept, error) { return ShapeOf(c).MaskKept(set) }
+
 // MaskKept takes the counts of set; a matrix without a mask is dense. It
-// returns an error if a mask fits no matrix of c.
-func MaskKept(c gpt.Config, set *masks.Set) (Kept, error) {
+// returns an error if a mask fits no matrix of s; those of single experts do not.
+func (s Shape) MaskKept(set *masks.Set) (Kept, error) {
 	targets := make(map[string]masks.Target)
-	for _, t := range gpt.MaskTargets(c) {
-		targets[t.Key()] = t
+	for _, m := range s.matrices() {
+		targets[m.Key()] = m.Target
 	}
 	kept := make(map[string]int, len(set.Masks))
 	for _, m := range set.Masks {
 		t, ok := targets[m.Key()]
 		if !ok {
-			return nil, fmt.Errorf("analysis: mask %q: the model of %d layers has no such matrix", m.Key(), c.NLayer)
+			return nil, fmt.Errorf("analysis: mask %q: the model of %d layers has no such matrix", m.Key(), s.NLayer)
 		}
 		if m.Out != t.Out || m.In != t.In {
 			return nil, fmt.Errorf("analysis: mask %q is (%d, %d), the matrix is (%d, %d)", m.Key(), m.Out, m.In, t.Out, t.In)
@@ -127,45 +154,64 @@ func kindOf(t masks.Target) string {
 	return KindOut
 }
 
-// Ledger returns the rows of the training of one sequence of seqLen tokens, in
-// the order of the computation. It returns an error if c is not valid or has
-// fewer than seqLen positions.
+// Ledger is Shape.Ledger of a GPT-2.
 func Ledger(c gpt.Config, convention Convention, seqLen int, kept Kept) ([]Layer, error) {
-	if err := c.Validate(); err != nil {
+	return ShapeOf(c).Ledger(convention, seqLen, kept)
+}
+
+// Ledger returns the rows of the training of one sequence of seqLen tokens, in
+// the order of the computation. With experts, a row stands for all experts of
+// a block, and the tokens are taken to be shared evenly between them. It
+// returns an error if s is not valid or has fewer than seqLen positions.
+func (s Shape) Ledger(convention Convention, seqLen int, kept Kept) ([]Layer, error) {
+	if err := s.Validate(); err != nil {
 		return nil, err
 	}
 	r, ok := conventions[convention]
 	if !ok {
 		return nil, fmt.Errorf("analysis: unknown convention %q", convention)
 	}
-	if seqLen < 1 || seqLen > c.NCtx {
-		return nil, fmt.Errorf("analysis: sequence of %d tokens, the model has positions for 1 to %d", seqLen, c.NCtx)
+	if seqLen < 1 || seqLen > s.NCtx {
+		return nil, fmt.Errorf("analysis: sequence of %d tokens, the model has positions for 1 to %d", seqLen, s.NCtx)
 	}
-	t, width, vocab := int64(seqLen), int64(c.NEmbd), int64(c.VocabSize)
+	t, table := int64(seqLen), int64(s.VocabSize)*int64(s.NEmbd)
 	pairs := r.pairs(t)
 
 	var rows []Layer
 	if r.embedding {
-		rows = append(rows, weights("wte.weight", KindEmbedding, vocab*width, vocab*width, t))
-	}
-	for _, target := range gpt.MaskTargets(c) {
-		total, n := target.Total(), target.Total()
-		if kept != nil {
-			n = kept(target)
+		row := weights(s.embeddingName(), KindEmbedding, table, table, table, t)
+		if s.TiedHead {
+			row.Optimizer, row.kept = new(big.Int), 0 // the head has them
 		}
-		if kindOf(target) == KindProj && r.scores {
-			h := strings.TrimSuffix(target.Name, "c_proj.weight")
-			// Query times key and score times value: two products of C per pair.
-			perToken := times(pairs, 2*width)
-			perToken.Quo(perToken, big.NewInt(t))
-			rows = append(rows, activations(h+"scores", KindScores, perToken.Int64(), times(pairs, 4*width)))
-			if r.softmax {
-				rows = append(rows, activations(h+"softmax", KindSoftmax, 0, times(pairs, 3*int64(c.NHead))))
+		rows = append(rows, row)
+	}
+	for _, m := range s.matrices() {
+		each := int64(m.Total())
+		if kept != nil {
+			each = int64(kept(m.Target))
+		}
+		if m.kind == KindProj {
+			block := strings.TrimSuffix(strings.TrimSuffix(m.Name, "c_proj.weight"), "o_proj.weight")
+			block = strings.TrimSuffix(block, "dense.weight")
+			if r.scores {
+				// Query times key and score times value: two products of all heads per pair.
+				width := int64(s.NHead) * int64(s.HeadSize)
+				perToken := times(pairs, 2*width)
+				perToken.Quo(perToken, big.NewInt(t))
+				rows = append(rows, activations(block+"scores", KindScores, perToken.Int64(), times(pairs, 4*width)))
+				if r.softmax {
+					rows = append(rows, activations(block+"softmax", KindSoftmax, 0, times(pairs, 3*int64(s.NHead))))
+				}
 			}
 		}
-		rows = append(rows, weights(target.Key(), kindOf(target), int64(n), int64(total), t))
+		if m.kind == KindGate && s.Experts > 0 {
+			n := int64(s.Experts) * int64(s.NEmbd)
+			name := strings.TrimSuffix(m.Name, "experts.w1.weight") + "gate.weight"
+			rows = append(rows, weights(name, KindRouter, n, n, n, t))
+		}
+		rows = append(rows, weights(m.Key(), m.kind, each*int64(m.experts), m.total(), each*int64(m.active), t))
 	}
-	return append(rows, weights("lm_head", KindHead, vocab*width, vocab*width, t)), nil
+	return append(rows, weights("lm_head", KindHead, table, table, table, t)), nil
 }
 
 // sum adds up the totals of rows.
