@@ -23,6 +23,11 @@ type Set struct {
 	Tile   func(c []float32, ldc int, a, b []float32, kc int, add bool)
 	MR, NR int
 
+	// FMALoop runs n trips of FMALoopAdds independent multiply-adds on registers:
+	// the most that one core can do.
+	FMALoop     func(n int)
+	FMALoopAdds int
+
 	// PanelSpMM adds a sparse matrix times one panel to another panel:
 	//
 	//	dst[r*P+t] += sum over lo[r] <= k < hi[r] of w[k] * x[idx[k]*P+t]

@@ -9,6 +9,8 @@ var refSet = Set{
 	Tile:        tileRef,
 	MR:          tileRowsRef,
 	NR:          tileColsRef,
+	FMALoop:     fmaLoopRef,
+	FMALoopAdds: 8,
 	PanelSpMM:   panelSpMMRef,
 	PanelSDDMM:  panelSDDMMRef,
 	Transpose:   transposeRef,

@@ -75,3 +75,22 @@ func transposeRef(dst []float32, ldd int, src []float32, lds int, rows, cols int
 		}
 	}
 }
+
+// fmaLoopRef keeps eight sums going, as tileRef does.
+func fmaLoopRef(n int) {
+	var c0, c1, c2, c3, c4, c5, c6, c7 float32
+	a, b := float32(n), float32(0)
+	for range n {
+		c0 += float32(a * b)
+		c1 += float32(a * b)
+		c2 += float32(a * b)
+		c3 += float32(a * b)
+		c4 += float32(a * b)
+		c5 += float32(a * b)
+		c6 += float32(a * b)
+		c7 += float32(a * b)
+		b = -b
+	}
+	// The compiler drops sums that nobody reads.
+	must(c0+c1+c2+c3+c4+c5+c6+c7 == 0, "kernels: FMALoop: 0 * n is not 0")
+}

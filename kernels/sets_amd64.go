@@ -22,6 +22,8 @@ var setAVX2 = Set{
 	Tile:        tileAVX2,
 	MR:          6,
 	NR:          16,
+	FMALoop:     fmaLoopAVX2,
+	FMALoopAdds: 12 * 8,
 	PanelSpMM:   panelSpMMAVX2,
 	PanelSDDMM:  panelSDDMMAVX2,
 	Transpose:   transposeAVX2,
@@ -48,6 +50,8 @@ var setAVX512 = Set{
 	Tile:        tileAVX512,
 	MR:          14,
 	NR:          32,
+	FMALoop:     fmaLoopAVX512,
+	FMALoopAdds: 12 * 16,
 	PanelSpMM:   panelSpMMAVX512,
 	PanelSDDMM:  panelSDDMMAVX512,
 	Transpose:   transposeAVX512,
@@ -80,6 +84,9 @@ func register(s Set) {
 func (s *Set) inherit(base *Set) {
 	if s.Tile == nil {
 		s.Tile, s.MR, s.NR = base.Tile, base.MR, base.NR
+	}
+	if s.FMALoop == nil {
+		s.FMALoop, s.FMALoopAdds = base.FMALoop, base.FMALoopAdds
 	}
 	if s.PanelSpMM == nil {
 		s.PanelSpMM = base.PanelSpMM

@@ -52,7 +52,7 @@ var layers = []layer{
 // thirdParty is every module the product may use, by import path prefix, with
 // the one tree it belongs to, or "" for any.
 var thirdParty = map[string]string{
-	"github.com/ebitengine/purego":      "train/dist",
+	"github.com/ebitengine/purego":      "",
 	"github.com/nlpodyssey/safetensors": "formats",
 	"github.com/parquet-go/parquet-go":  "formats",
 	"github.com/schollz/progressbar":    "cmd/spdfctl",

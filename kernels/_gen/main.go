@@ -30,6 +30,7 @@ var files = []struct {
 	{"exp", emitExp},
 	{"layernorm", emitLayerNorm},
 	{"adamw", emitAdamW},
+	{"peak", emitPeak},
 }
 
 func main() {

@@ -1,6 +1,8 @@
 package kerneltest
 
 import (
+	"context"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -33,17 +35,28 @@ type Workload struct {
 	w, dw                       []float32
 }
 
+// NewDense returns a workload of random numbers for the dense products.
+func NewDense(s Shape) *Workload {
+	rng := newRand(40)
+	return &Workload{
+		Shape: s, Density: 1,
+		x: random(rng, s.Tokens*s.In), dy: random(rng, s.Tokens*s.Out),
+		y: make([]float32, s.Tokens*s.Out), dx: make([]float32, s.Tokens*s.In),
+		dense: random(rng, s.Out*s.In), ddense: make([]float32, s.Out*s.In),
+	}
+}
+
 // NewWorkload returns a workload of random numbers. Every weight is pruned with
 // probability sparsity, which is in [0, 1).
 func NewWorkload(s Shape, sparsity float64) *Workload {
-	rng := newRand(40)
-	w := &Workload{
-		Shape: s,
-		x:     random(rng, s.Tokens*s.In), dy: random(rng, s.Tokens*s.Out),
-		y: make([]float32, s.Tokens*s.Out), dx: make([]float32, s.Tokens*s.In),
-		dense: random(rng, s.Out*s.In), ddense: make([]float32, s.Out*s.In),
-		sparse: kernels.NewSparse(s.Out, s.In, randomBits(rng, s.Out, s.In, sparsity)),
-	}
+	return NewDense(s).Prune(sparsity)
+}
+
+// Prune returns a workload on the same numbers for the sparse products, too.
+func (w *Workload) Prune(sparsity float64) *Workload {
+	s, pruned := w.Shape, *w
+	w = &pruned
+	w.sparse = kernels.NewSparse(s.Out, s.In, randomBits(newRand(41), s.Out, s.In, sparsity))
 	w.w, w.dw = make([]float32, w.sparse.Kept()), make([]float32, w.sparse.Kept())
 	w.sparse.Gather(w.w, w.dense, s.In, 1)
 	w.Density = float64(w.sparse.Kept()) / float64(s.Out*s.In)
@@ -80,6 +93,12 @@ func (w *Workload) DenseBackwardWeight() {
 	kernels.GemmTN(w.ddense, w.In, w.dy, w.Out, w.x, w.In, w.Out, w.In, w.Tokens, true)
 }
 
+// ForwardWith computes y = x Wᵀ with somebody else's product, row-major:
+// c (m, n) = a (m, k) times the transpose of b (n, k).
+func (w *Workload) ForwardWith(gemmNT func(m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int)) {
+	gemmNT(w.Tokens, w.Out, w.In, w.x, w.In, w.dense, w.In, w.y, w.Out)
+}
+
 // SparseForward computes y = x Wᵀ over the kept weights.
 func (w *Workload) SparseForward() {
 	w.sparse.Forward(w.y, w.Out, w.x, w.In, w.w, w.Tokens)
@@ -95,38 +114,85 @@ func (w *Workload) SparseBackwardWeight() {
 	w.sparse.BackwardWeight(w.dw, w.dy, w.Out, w.x, w.In, w.Tokens)
 }
 
-// Median calls f once to warm up and then at least three times, until budget
-// is spent, and returns the median time of a call.
-func Median(budget time.Duration, f func()) time.Duration {
-	f()
-	var times []time.Duration
-	for start := time.Now(); len(times) < 3 || time.Since(start) < budget; {
-		t := time.Now()
-		f()
-		times = append(times, time.Since(t))
+// rounds is how often Interleave goes through its functions.
+const rounds = 5
+
+// Interleave times functions beside each other, so that a change of the clock
+// or a busy neighbour meets them all: in each of five rounds every function is
+// called once untimed, to warm the caches and wake its threads, and then at
+// least once, until its part of budget is spent. Before each it waits for
+// pause, in which threads that still spin for the function before go to sleep.
+// It returns the median time of a call of each, or ctx's error.
+func Interleave(ctx context.Context, budget, pause time.Duration, fs ...func()) ([]time.Duration, error) {
+	times := make([][]time.Duration, len(fs))
+	for range rounds {
+		for i, f := range fs {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			time.Sleep(pause)
+			f()
+			for start := time.Now(); ; {
+				t := time.Now()
+				f()
+				times[i] = append(times[i], time.Since(t))
+				if time.Since(start) >= budget/rounds {
+					break
+				}
+			}
+		}
 	}
-	slices.Sort(times)
-	return times[len(times)/2]
+	medians := make([]time.Duration, len(fs))
+	for i, t := range times {
+		slices.Sort(t)
+		medians[i] = t[len(t)/2]
+	}
+	return medians, nil
 }
 
-// Peak returns the FLOP/s of the set's tile with both operands in the
-// first-level cache, on all threads at once: what no dense product of the set
-// can exceed.
-func Peak(set *kernels.Set, budget time.Duration) float64 {
-	const kc, rounds = 128, 200
-	threads := kernels.Threads()
-	a, b := make([]float32, kc*set.MR), make([]float32, kc*set.NR)
-	c := make([][]float32, threads)
-	for i := range c {
-		c[i] = make([]float32, set.MR*set.NR+64) // apart, so that no cache line is shared
+// fastest calls f for budget and returns the time of its fastest call: for
+// what a machine can do at most, whatever disturbed the other calls.
+func fastest(budget time.Duration, f func()) time.Duration {
+	best := time.Duration(math.MaxInt64)
+	for start := time.Now(); time.Since(start) < budget || best == math.MaxInt64; {
+		t := time.Now()
+		f()
+		best = min(best, time.Since(t))
 	}
+	return best
+}
+
+// Peak returns the multiply-adds that the set does on registers alone, on all
+// threads at once, as FLOP/s: what no product of the set can exceed.
+func Peak(set *kernels.Set, budget time.Duration) float64 {
+	const adds = 1 << 27 // a millisecond and more
+	trips, threads := adds/set.FMALoopAdds, kernels.Threads()
 	// More than one task a thread would measure the slowest thread's luck.
-	t := Median(budget, func() {
+	t := fastest(budget, func() {
+		kernels.Parallel(threads, func(int) { set.FMALoop(trips) })
+	})
+	return 2 * float64(trips) * float64(set.FMALoopAdds*threads) / t.Seconds()
+}
+
+// bandwidthBytes is far beyond the last-level cache of a core.
+const bandwidthBytes = 128 << 20
+
+// Bandwidth returns the bytes that all threads together read from memory in a
+// second.
+func Bandwidth(set *kernels.Set, budget time.Duration) float64 {
+	const chunk = 1 << 14
+	x := make([]float32, bandwidthBytes/4)
+	for i := range x {
+		x[i] = 1 // pages that nobody wrote are one page of zeros
+	}
+	threads := kernels.Threads()
+	part := len(x) / threads
+	t := fastest(budget, func() {
 		kernels.Parallel(threads, func(i int) {
-			for range rounds {
-				set.Tile(c[i], set.NR, a, b, kc, true)
+			for lo := i * part; lo+chunk <= (i+1)*part; lo += chunk {
+				set.SumSquares(x[lo:][:chunk])
 			}
 		})
 	})
-	return 2 * kc * rounds * float64(set.MR*set.NR*threads) / t.Seconds()
+	return 4 * float64(part/chunk*chunk*threads) / t.Seconds()
 }
