@@ -34,6 +34,7 @@ var newCommands = []func(*app) *cobra.Command{
 	newDiffCmd,
 	newScanCmd,
 	newFlopsCmd,
+	newAnalyzeCmd,
 	newDataCmd,
 	newTokenizerCmd,
 	newKernelsCmd,
