@@ -16,6 +16,9 @@ type Tensor struct {
 	Name    string
 	W, Grad []float32
 	Decay   bool // weight decay applies
+
+	// LRScale multiplies the learning rate of this tensor; 0 means 1.
+	LRScale float64
 }
 
 // AdamWConfig holds the constants of AdamW.
@@ -68,11 +71,15 @@ func (o *AdamW) Update(lr float64) {
 	o.Step++
 	c := o.Config
 	p := kernels.AdamWParams{
-		LR: lr, Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps,
+		Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps,
 		C1: 1 - math.Pow(c.Beta1, float64(o.Step)),
 		C2: 1 - math.Pow(c.Beta2, float64(o.Step)),
 	}
 	for i, t := range o.params {
+		p.LR = lr
+		if t.LRScale != 0 {
+			p.LR = lr * t.LRScale
+		}
 		p.WeightDecay = 0
 		if t.Decay {
 			p.WeightDecay = c.WeightDecay

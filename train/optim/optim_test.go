@@ -8,7 +8,7 @@ import (
 )
 
 func TestSchedule(t *testing.T) {
-	base := optim.Schedule{LR: 2, MinRatio: 0.1, Warmup: 4, Steps: 14}
+	base := optim.Schedule{LR: 2, MinRatio: 0.1, Warmup: 4, Decay: 5, Steps: 14}
 	for _, c := range []struct {
 		kind string
 		step int
@@ -17,6 +17,7 @@ func TestSchedule(t *testing.T) {
 		{"cosine", 0, 0.5}, {"cosine", 3, 2}, {"cosine", 4, 2},
 		{"cosine", 9, 0.2 + 1.8*0.5}, {"cosine", 14, 0.2}, {"cosine", 99, 0.2},
 		{"linear", 4, 2}, {"linear", 9, 1.1}, {"linear", 14, 0.2},
+		{"wsd", 1, 1}, {"wsd", 8, 2}, {"wsd", 9, 2}, {"wsd", 10, 2 - 1.8/5}, {"wsd", 14, 0.2},
 		{"constant", 1, 1}, {"constant", 13, 2},
 	} {
 		s := base
