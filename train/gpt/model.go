@@ -20,6 +20,8 @@ type Model struct {
 	Params []*Param // in the order of the GPT-2 checkpoint
 	Masks  *masks.Set
 
+	Training Training // what a training pass does besides
+
 	wte, wpe   *Param // (V, C), (NCtx, C)
 	lnfW, lnfB *Param // (C)
 	blocks     []block

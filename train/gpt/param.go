@@ -26,6 +26,7 @@ type Param struct {
 
 	W    []float32
 	Grad []float32 // same layout as W; nil until training starts, and if frozen
+	Full []float32 // gradient of every weight, pruned ones too, as stored; nil unless collected
 
 	adapters []*adapter // updates of low rank
 }
@@ -193,6 +194,9 @@ func (p *Param) backward(dx, dy, x []float32, tokens int) {
 		case p.Grad == nil:
 		case q.sparse != nil:
 			q.sparse.BackwardWeight(p.Grad[q.Lo:q.Hi], dy[q.Offset:], width, x, q.In, tokens)
+			if p.Full != nil {
+				kernels.GemmTN(p.Full[q.Offset:], width, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
+			}
 		default:
 			kernels.GemmTN(p.Grad[q.Lo:q.Hi], q.Out, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
 		}

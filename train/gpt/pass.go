@@ -25,6 +25,8 @@ type activations struct {
 	dtmp2  []float32 // (N, C)
 	sum    []float32 // (N, C), output of the branch added to the stream
 	unused []float32 // (C), gradients of frozen LayerNorms
+	drop   []float32 // (N, C), gradient behind a dropout
+	picked []float32 // (headRows), logits of the targets, where the loss is shaped
 }
 
 // layerActs are the activations of one block that its backward pass needs.
@@ -70,6 +72,13 @@ func (m *Model) plan(b, t int) {
 	}
 	for i := range a.layers {
 		l := &a.layers[i]
+		if m.Training.Recompute && i > 0 {
+			// One block's activations serve all; only its input is kept.
+			own := grow(l.resid1, n*C)
+			*l = a.layers[0]
+			l.resid1 = own
+			continue
+		}
 		l.resid1 = grow(l.resid1, n*C)
 		l.ln1 = grow(l.ln1, n*C)
 		l.mean1, l.rstd1 = grow(l.mean1, n), grow(l.rstd1, n)
@@ -113,36 +122,56 @@ func (m *Model) Forward(ids []int32, b, t int) error {
 	if err := m.checkBatch(ids, b, t); err != nil {
 		return err
 	}
-	m.forward(ids, b, t)
+	m.forward(ids, b, t, false)
 	return nil
 }
 
-// forward is Forward on a batch that has been checked.
-func (m *Model) forward(ids []int32, b, t int) {
+// stream returns the residual stream that enters block i, or that leaves the
+// last one.
+func (m *Model) stream(i int) []float32 {
+	if i < len(m.act.layers) {
+		return m.act.layers[i].resid1
+	}
+	return m.act.resid
+}
+
+// forwardBlock computes block i on the batch of the plan.
+func (m *Model) forwardBlock(i int, train bool) {
+	c, a := m.Config, &m.act
+	n, C, inner := a.b*a.t, c.NEmbd, c.Inner()
+	eps := float32(c.LayerNormEps)
+	p, l := &m.blocks[i], &a.layers[i]
+	kernels.LayerNormForward(l.ln1, l.mean1, l.rstd1, l.resid1, p.ln1W.W, p.ln1B.W, n, C, eps)
+	linear(l.qkv, l.ln1, p.attnW, p.attnB, n)
+	kernels.AttentionForward(l.att, l.lse, l.qkv, a.b, a.t, c.NHead, c.HeadSize())
+	linear(a.sum, l.att, p.projW, p.projB, n)
+	if train {
+		m.Training.drop(a.sum[:n*C], attentionSite(i), a.t*C)
+	}
+	kernels.Add(l.resid2, l.resid1, a.sum)
+	kernels.LayerNormForward(l.ln2, l.mean2, l.rstd2, l.resid2, p.ln2W.W, p.ln2B.W, n, C, eps)
+	linear(l.fc, l.ln2, p.fcW, p.fcB, n)
+	kernels.GELUForward(l.gelu[:n*inner], l.fc[:n*inner])
+	linear(a.sum, l.gelu, p.outW, p.outB, n)
+	if train {
+		m.Training.drop(a.sum[:n*C], mlpSite(i), a.t*C)
+	}
+	kernels.Add(m.stream(i+1), l.resid2, a.sum)
+}
+
+// forward is Forward on a batch that has been checked, as in training if train
+// is set.
+func (m *Model) forward(ids []int32, b, t int, train bool) {
 	m.plan(b, t)
 	c, a := m.Config, &m.act
-	n, C, inner := b*t, c.NEmbd, c.Inner()
+	n, C := b*t, c.NEmbd
 	eps := float32(c.LayerNormEps)
-
-	stream := func(i int) []float32 { // the residual stream entering block i
-		if i < len(a.layers) {
-			return a.layers[i].resid1
-		}
-		return a.resid
+	kernels.EmbeddingForward(m.stream(0), ids, m.wte.W, m.wpe.W, t, C)
+	if train {
+		m.Training.drop(m.stream(0)[:n*C], embeddingSite, t*C)
 	}
-	kernels.EmbeddingForward(stream(0), ids, m.wte.W, m.wpe.W, t, C)
 	for i := range m.blocks {
-		p, l := &m.blocks[i], &a.layers[i]
-		kernels.LayerNormForward(l.ln1, l.mean1, l.rstd1, l.resid1, p.ln1W.W, p.ln1B.W, n, C, eps)
-		linear(l.qkv, l.ln1, p.attnW, p.attnB, n)
-		kernels.AttentionForward(l.att, l.lse, l.qkv, b, t, c.NHead, c.HeadSize())
-		linear(a.sum, l.att, p.projW, p.projB, n)
-		kernels.Add(l.resid2, l.resid1, a.sum)
-		kernels.LayerNormForward(l.ln2, l.mean2, l.rstd2, l.resid2, p.ln2W.W, p.ln2B.W, n, C, eps)
-		linear(l.fc, l.ln2, p.fcW, p.fcB, n)
-		kernels.GELUForward(l.gelu[:n*inner], l.fc[:n*inner])
-		linear(a.sum, l.gelu, p.outW, p.outB, n)
-		kernels.Add(stream(i+1), l.resid2, a.sum)
+		m.forwardBlock(i, train)
 	}
 	kernels.LayerNormForward(a.lnf, a.meanf, a.rstdf, a.resid, m.lnfW.W, m.lnfB.W, n, C, eps)
 }
@@ -160,7 +189,7 @@ func (m *Model) Loss(ids, targets []int32, b, t int) (sum float64, count int, er
 	if err := m.checkTargets(ids, targets, b, t); err != nil {
 		return 0, 0, err
 	}
-	m.forward(ids, b, t)
+	m.forward(ids, b, t, false)
 	sum, count = m.head(targets, 0, false)
 	return sum, count, nil
 }
@@ -172,7 +201,7 @@ func (m *Model) LossAndGrad(ids, targets []int32, b, t int, scale float32) (sum 
 	if err := m.checkTargets(ids, targets, b, t); err != nil {
 		return 0, 0, err
 	}
-	m.forward(ids, b, t)
+	m.forward(ids, b, t, true)
 	if m.Trainable()[0].Grad == nil {
 		m.ZeroGrad()
 	}
@@ -223,7 +252,14 @@ func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, co
 			kernels.CrossEntropy(losses, a.logits[:k*V], targets[lo:hi], k, V)
 			continue
 		}
+		if m.Training.shapes() {
+			a.picked = grow(a.picked, k)
+			pickTargets(a.picked, a.logits, targets[lo:hi], V)
+		}
 		kernels.SoftmaxCrossEntropy(losses, a.logits[:k*V], targets[lo:hi], k, V, scale)
+		if m.Training.shapes() {
+			m.Training.shapeLogits(a.logits, losses, a.picked, targets[lo:hi], k, V, scale)
+		}
 		kernels.GemmNN(a.dtmp2[lo*C:], C, a.logits, V, m.wte.W, C, k, C, V, false)
 		if m.wte.Grad != nil {
 			kernels.GemmTN(m.wte.Grad, C, a.logits, V, x, C, V, C, k, true)
@@ -246,19 +282,23 @@ func (m *Model) backward(ids []int32) {
 	clear(dres)
 	kernels.LayerNormBackward(dres, m.gradOf(m.lnfW), m.gradOf(m.lnfB), a.dtmp2, a.resid, m.lnfW.W, a.meanf, a.rstdf, n, C)
 	for i := len(m.blocks) - 1; i >= 0; i-- {
+		if m.Training.Recompute && i < len(m.blocks)-1 {
+			m.forwardBlock(i, true)
+		}
 		p, l := &m.blocks[i], &a.layers[i]
 		dwide := a.dtmp[:n*inner]
-		linearBackward(dwide, dres, l.gelu, p.outW, p.outB, n)
+		linearBackward(dwide, m.dropped(dres, mlpSite(i)), l.gelu, p.outW, p.outB, n)
 		kernels.GELUBackward(dwide, dwide, l.fc[:n*inner])
 		linearBackward(a.dtmp2, dwide, l.ln2, p.fcW, p.fcB, n)
 		kernels.LayerNormBackward(dres, m.gradOf(p.ln2W), m.gradOf(p.ln2B), a.dtmp2, l.resid2, p.ln2W.W, l.mean2, l.rstd2, n, C)
 
-		linearBackward(a.dtmp2, dres, l.att, p.projW, p.projB, n)
+		linearBackward(a.dtmp2, m.dropped(dres, attentionSite(i)), l.att, p.projW, p.projB, n)
 		dqkv := a.dtmp[:n*3*C]
 		kernels.AttentionBackward(dqkv, a.dtmp2[:n*C], l.qkv[:n*3*C], l.att[:n*C], l.lse, a.b, a.t, c.NHead, c.HeadSize())
 		linearBackward(a.dtmp2, dqkv, l.ln1, p.attnW, p.attnB, n)
 		kernels.LayerNormBackward(dres, m.gradOf(p.ln1W), m.gradOf(p.ln1B), a.dtmp2, l.resid1, p.ln1W.W, l.mean1, l.rstd1, n, C)
 	}
+	m.Training.drop(dres, embeddingSite, a.t*C)
 	if m.wte.Grad != nil {
 		kernels.EmbeddingBackward(m.wte.Grad, m.wpe.Grad, dres, ids, a.t, C)
 	}
