@@ -73,16 +73,46 @@ func linesUpTo(path string, step int) (keep int64, last Metrics, err error) {
 			return keep, last, nil
 		}
 		keep += int64(len(line))
-		last = m
+		if m.Seconds > 0 { // not a note
+			last = m
+		}
 	}
 }
 
-func (l *metricsLog) write(m Metrics) error {
-	line, err := json.Marshal(m)
+func (l *metricsLog) write(m Metrics) error { return l.append(m) }
+
+func (l *metricsLog) append(v any) error {
+	line, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("train: metrics: %w", err)
 	}
 	if _, err := l.f.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("train: metrics: %w", err)
+	}
+	return nil
+}
+
+// note is a line of metrics.jsonl that is not the outcome of an update: a
+// validation on its own, a skipped step, a rollback.
+type note struct {
+	Step    int      `json:"step"`
+	Tokens  int64    `json:"tokens"`
+	ValLoss *float64 `json:"val_loss,omitempty"`
+	Event   string   `json:"event,omitempty"`
+}
+
+func (l *metricsLog) note(n note) error { return l.append(n) }
+
+// cut drops the lines after step.
+func (l *metricsLog) cut(dir string, step int) error {
+	keep, _, err := linesUpTo(filepath.Join(dir, MetricsFile), step)
+	if err != nil {
+		return err
+	}
+	if err := l.f.Truncate(keep); err != nil {
+		return fmt.Errorf("train: metrics: %w", err)
+	}
+	if _, err := l.f.Seek(keep, io.SeekStart); err != nil {
 		return fmt.Errorf("train: metrics: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spdfctl/spdfctl/formats"
@@ -25,25 +25,45 @@ const (
 	CheckpointsDir = "checkpoints"
 	LatestFile     = "latest"
 	StateFile      = "trainer_state.safetensors"
+	SumsFile       = "SHA256SUMS" // of the other files of a checkpoint, as sha256sum writes it
 )
 
 // stateKey is the metadata key of trainer_state.safetensors that holds the
-// JSON of a state.
+// JSON of a position.
 const stateKey = "spdf.trainer_state"
 
 // stateVersion changes when a state of an older version can no longer
 // continue with the same bits.
-const stateVersion = 1
+const stateVersion = 2
 
-// state is what a run needs to continue besides weights, masks and moments.
-// The data position is Step*BatchSize, because batches are a pure function
-// of seed and step; no random generator has a state.
-type state struct {
-	Version int               `json:"version"`
-	Step    int               `json:"step"`
-	Tokens  int64             `json:"tokens"`
-	Config  Config            `json:"config"`
-	SHA256  map[string]string `json:"sha256"` // of the other files of the checkpoint
+// position is what a run needs to continue besides weights, masks and moments.
+// Batches are a pure function of seed and step, and so are the places that
+// dropout clears; no random generator has a state.
+type position struct {
+	Version int    `json:"version"`
+	Config  Config `json:"config"`
+
+	Step    int   `json:"step"`    // steps done
+	Updates int   `json:"updates"` // of the optimizer: steps less the skipped, since the moments were last zero
+	Tokens  int64 `json:"tokens"`  // seen
+	Shift   int   `json:"shift"`   // batches that were left out after a rollback
+
+	FLOPs     float64 `json:"flops"`     // spent, by the ledger
+	Skips     int     `json:"skips"`     // steps skipped in a row
+	Rollbacks int     `json:"rollbacks"` // in the run
+	Evaluated int     `json:"evaluated"` // step of the last validation
+
+	MeanLoss float64 `json:"mean_loss"` // running mean for the spike detector; 0: none yet
+
+	BestLoss float64 `json:"best_loss"` // lowest validation loss so far
+	Waited   int     `json:"waited"`    // validations since
+	Best     []best  `json:"best"`      // checkpoints that KeepBest keeps, best first
+}
+
+// best is a checkpoint with its validation loss.
+type best struct {
+	Step int     `json:"step"`
+	Loss float64 `json:"loss"`
 }
 
 // checkpointDir returns the directory of the checkpoint of a step.
@@ -53,17 +73,42 @@ func checkpointDir(run string, step int) string {
 
 func stepName(step int) string { return fmt.Sprintf("step-%08d", step) }
 
-// save writes the checkpoint of the current step as a whole or not at all,
-// points latest to it and drops the ones that Config.KeepLast lets go.
-func (r *Run) save() error {
-	dir := checkpointDir(r.Dir, r.opt.Step)
+// snapshot is a copy of the state of a run that training no longer touches.
+type snapshot struct {
+	model *gpt.Model
+	m, v  [][]float32
+	pos   position
+}
+
+// snapshot copies the state into s, whose buffers it uses again.
+func (r *Run) snapshot(s *snapshot) {
+	s.model = r.Model.Snapshot(s.model)
+	s.m, s.v = copyAll(s.m, r.opt.M), copyAll(s.v, r.opt.V)
+	s.pos = r.pos
+	s.pos.Updates = r.opt.Step
+	s.pos.Best = slices.Clone(r.pos.Best)
+	s.pos.Config = r.Config
+}
+
+func copyAll(dst, src [][]float32) [][]float32 {
+	dst = slices.Grow(dst[:0], len(src))[:len(src)]
+	for i, x := range src {
+		dst[i] = append(dst[i][:0], x...)
+	}
+	return dst
+}
+
+// write writes the checkpoint of s as a whole or not at all, points latest to
+// it and drops the ones that the configuration lets go.
+func (r *Run) write(s *snapshot) error {
+	dir := checkpointDir(r.Dir, s.pos.Step)
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return fmt.Errorf("train: checkpoint: %w", err)
 	}
 	// An existing directory of the same step holds the same bits or, after a
 	// failed disk, fewer; it is replaced.
 	err := formats.AtomicDir(dir, true, func(tmp string) error {
-		if err := r.Model.WriteCheckpoint(tmp, r.EOS); err != nil {
+		if err := s.model.WriteCheckpoint(tmp, r.EOS); err != nil {
 			return err
 		}
 		if r.SaveFiles != nil {
@@ -71,117 +116,135 @@ func (r *Run) save() error {
 				return err
 			}
 		}
-		return r.writeState(tmp)
+		if err := s.writeState(filepath.Join(tmp, StateFile)); err != nil {
+			return err
+		}
+		return writeSums(tmp)
 	})
 	if err != nil {
 		return fmt.Errorf("train: checkpoint: %w", err)
 	}
-	latest := filepath.Join(r.Dir, CheckpointsDir, LatestFile)
-	err = formats.WriteAtomic(latest, true, func(w io.Writer) error {
-		_, err := io.WriteString(w, stepName(r.opt.Step)+"\n")
+	if err := setLatest(r.Dir, s.pos.Step); err != nil {
+		return err
+	}
+	return prune(r.Dir, s.pos)
+}
+
+// setLatest points latest to the checkpoint of a step.
+func setLatest(run string, step int) error {
+	err := formats.WriteAtomic(filepath.Join(run, CheckpointsDir, LatestFile), true, func(w io.Writer) error {
+		_, err := io.WriteString(w, stepName(step)+"\n")
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("train: checkpoint: %w", err)
-	}
-	return r.prune()
-}
-
-// prune removes all but the newest KeepLast checkpoints.
-func (r *Run) prune() error {
-	if r.Config.KeepLast == 0 {
-		return nil
-	}
-	entries, err := os.ReadDir(filepath.Join(r.Dir, CheckpointsDir))
-	if err != nil {
-		return fmt.Errorf("train: checkpoint: %w", err)
-	}
-	var names []string
-	for _, e := range entries {
-		if _, err := strconv.Atoi(strings.TrimPrefix(e.Name(), "step-")); err == nil && e.IsDir() {
-			names = append(names, e.Name())
-		}
-	}
-	slices.Sort(names)
-	for len(names) > r.Config.KeepLast {
-		if names[0] != stepName(r.opt.Step) {
-			if err := os.RemoveAll(filepath.Join(r.Dir, CheckpointsDir, names[0])); err != nil {
-				return fmt.Errorf("train: checkpoint: %w", err)
-			}
-		}
-		names = names[1:]
 	}
 	return nil
 }
 
-// writeState writes trainer_state.safetensors: the moments in the layout of
-// the weights, kept ones only where there is a mask.
-func (r *Run) writeState(dir string) error {
-	s := state{Version: stateVersion, Step: r.opt.Step, Tokens: r.tokens, Config: r.Config, SHA256: map[string]string{}}
-	for _, name := range []string{gpt.WeightsFile, gpt.MasksFile, gpt.AdapterFile} {
-		sum, err := fileSHA256(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		s.SHA256[name] = sum
-	}
-	text, err := json.Marshal(s)
+// writeState writes the moments in the layout of the weights, kept ones only
+// where there is a mask, with the position.
+func (s *snapshot) writeState(path string) error {
+	text, err := json.Marshal(s.pos)
 	if err != nil {
 		return err
 	}
 	var tensors []safetensors.Tensor
-	for i, p := range r.params {
+	for i, p := range s.model.Trainable() {
 		shape := []int{len(p.W)}
 		tensors = append(tensors,
-			safetensors.Float32s("m."+p.Name, shape, r.opt.M[i]),
-			safetensors.Float32s("v."+p.Name, shape, r.opt.V[i]))
+			safetensors.Float32s("m."+p.Name, shape, s.m[i]),
+			safetensors.Float32s("v."+p.Name, shape, s.v[i]))
 	}
-	return safetensors.WriteFile(filepath.Join(dir, StateFile), false, tensors, map[string]string{stateKey: string(text)})
+	return safetensors.WriteFile(path, false, tensors, map[string]string{stateKey: string(text)})
 }
 
-func fileSHA256(path string) (string, error) {
-	f, err := os.Open(path)
+// writeSums writes the hashes of all files in dir.
+func writeSums(dir string) error {
+	sums, err := sumsOf(dir)
 	if err != nil {
-		return "", err
+		return err
 	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
+	return os.WriteFile(filepath.Join(dir, SumsFile), sums, 0o644)
+}
+
+// sumsOf returns what SumsFile has to hold: the hashes of all other files.
+func sumsOf(dir string) ([]byte, error) {
+	var out bytes.Buffer
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil || name == SumsFile {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		h := sha256.New()
+		if _, err := io.Copy(h, f); err != nil {
+			return err
+		}
+		fmt.Fprintf(&out, "%s  %s\n", hex.EncodeToString(h.Sum(nil)), filepath.ToSlash(name))
+		return nil
+	})
+	return out.Bytes(), err
+}
+
+// checkSums compares the files of a checkpoint with their hashes. It returns
+// an error that names the first file that was changed, is missing or is new.
+func checkSums(dir string) error {
+	want, err := os.ReadFile(filepath.Join(dir, SumsFile))
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	got, err := sumsOf(dir)
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	a, b := strings.Split(string(want), "\n"), strings.Split(string(got), "\n")
+	for i := range max(len(a), len(b)) {
+		var x, y string
+		if i < len(a) {
+			x = a[i]
+		}
+		if i < len(b) {
+			y = b[i]
+		}
+		if x != y {
+			return fmt.Errorf("train: %s: %s says %q, the files say %q", dir, SumsFile, x, y)
+		}
+	}
+	return nil
 }
 
 // Resume loads the checkpoint in dir into r, whose Model it replaces: weights,
 // masks, moments and position. It returns an error if a file was changed
-// since, or if the configuration of the run differs from the saved one.
+// since, or, unless AllowChange is set, if the configuration of the run differs
+// from the saved one; that error is ErrConfigChanged.
 func (r *Run) Resume(dir string) error {
+	if err := checkSums(dir); err != nil {
+		return err
+	}
 	f, err := safetensors.Open(filepath.Join(dir, StateFile))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	var s state
-	if err := json.Unmarshal([]byte(f.Metadata()[stateKey]), &s); err != nil {
+	var pos position
+	if err := json.Unmarshal([]byte(f.Metadata()[stateKey]), &pos); err != nil {
 		return fmt.Errorf("train: %s: trainer state: %w", dir, err)
 	}
-	if s.Version != stateVersion {
-		return fmt.Errorf("train: %s: trainer state of version %d, this program reads %d", dir, s.Version, stateVersion)
+	if pos.Version != stateVersion {
+		return fmt.Errorf("train: %s: trainer state of version %d, this program reads %d", dir, pos.Version, stateVersion)
 	}
-	if s.Config != r.Config {
-		return fmt.Errorf("train: %s: the configuration differs from the one the run was started with", dir)
-	}
-	for name, want := range s.SHA256 {
-		got, err := fileSHA256(filepath.Join(dir, name))
-		if err != nil {
-			return fmt.Errorf("train: %w", err)
-		}
-		if got != want {
-			return fmt.Errorf("train: %s: SHA-256 is %s, the checkpoint was written with %s", filepath.Join(dir, name), got, want)
-		}
+	was, now := pos.Config, r.Config
+	was.MaxTime, now.MaxTime = 0, 0 // a limit of the process, not of the run
+	if was != now && !r.AllowChange {
+		return fmt.Errorf("train: %s: %w", dir, ErrConfigChanged)
 	}
 	if r.Model.LoRA() != nil {
 		err = r.Model.ReadAdapter(dir)
@@ -191,8 +254,8 @@ func (r *Run) Resume(dir string) error {
 	if err != nil {
 		return err
 	}
-	r.opt = nil
-	r.prepare()
+	r.pos = pos
+	r.prepare(true)
 	for i, p := range r.params {
 		if err := f.ReadFloat32(r.opt.M[i], "m."+p.Name); err != nil {
 			return err
@@ -201,6 +264,34 @@ func (r *Run) Resume(dir string) error {
 			return err
 		}
 	}
-	r.opt.Step, r.tokens = s.Step, s.Tokens
+	r.opt.Step = pos.Updates
+	return nil
+}
+
+// ErrConfigChanged is a resume with other settings than the run was started with.
+var ErrConfigChanged = errors.New("the configuration differs from the one the run was started with")
+
+// ResumeNewest takes up the newest checkpoint of the run that is whole, and
+// reports each newer one that is not to Log. A run without checkpoints starts
+// with the model it has. It returns an error if there are checkpoints and none
+// is whole.
+func (r *Run) ResumeNewest() error {
+	steps, err := checkpointSteps(r.Dir)
+	if err != nil {
+		return err
+	}
+	if err := removeLeftovers(r.Dir); err != nil {
+		return err
+	}
+	for i, step := range slices.Backward(steps) {
+		err := r.Resume(checkpointDir(r.Dir, step))
+		if err == nil {
+			return setLatest(r.Dir, step)
+		}
+		if i == 0 || errors.Is(err, ErrConfigChanged) {
+			return err
+		}
+		r.warnf("checkpoint %s is damaged, taking the one before: %v", stepName(step), err)
+	}
 	return nil
 }

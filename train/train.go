@@ -2,10 +2,11 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math"
 	"time"
 
+	"github.com/spdfctl/spdfctl/masks"
 	"github.com/spdfctl/spdfctl/train/data"
 	"github.com/spdfctl/spdfctl/train/gpt"
 	"github.com/spdfctl/spdfctl/train/optim"
@@ -19,19 +20,32 @@ type Run struct {
 	Train  data.Source
 	Valid  data.Source // may be nil
 
+	// Target is the sparsity at which gradual pruning ends.
+	Target masks.Sparsity
+	// AllowChange lets Resume go on with other settings than the saved ones.
+	AllowChange bool
 	// EOS is the id of the end-of-text token, for config.json.
 	EOS int
 	// SaveFiles writes what else belongs into a checkpoint directory, the
-	// tokenizer. May be nil.
+	// tokenizer. It is called beside the training. May be nil.
 	SaveFiles func(dir string) error
-	// FLOPsPerSequence is the training cost of one sequence, for the metrics.
-	FLOPsPerSequence float64
+	// SequenceFLOPs prices the training on one sequence with the masks of a
+	// set, nil for a dense model. May be nil: the run then counts no FLOPs.
+	SequenceFLOPs func(set *masks.Set) (float64, error)
 	// OnStep is called after every step. May be nil.
 	OnStep func(Metrics)
+	// Sample prints a text of the model, every Config.SampleEvery steps. It must
+	// not change the model. May be nil.
+	Sample func(step int) error
+	// Log is told of phases and limits, Warn of damage and of what a policy did
+	// about a loss. Both may be nil.
+	Log, Warn func(line string)
 
 	opt    *optim.AdamW
 	params []optim.Tensor
-	tokens int64 // seen so far
+	pos    position
+	flops  float64 // of one sequence with the present masks
+	writer writer
 }
 
 // Metrics is one line of metrics.jsonl.
@@ -56,149 +70,304 @@ type Summary struct {
 	ValLoss   *float64      // of the last validation
 	Time      time.Duration // in training steps, those before a resume included
 	Directory string        // the last checkpoint
+	Stopped   string        // why the run ended before Config.MaxSteps; empty: it did not
 }
 
-// prepare builds the optimizer over the model's parameters.
-func (r *Run) prepare() {
-	if r.opt != nil {
+func (r *Run) logf(format string, args ...any) {
+	if r.Log != nil {
+		r.Log(fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *Run) warnf(format string, args ...any) {
+	if r.Warn != nil {
+		r.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
+// prepare builds the optimizer over the model's parameters, unless there is
+// one and again is not set.
+func (r *Run) prepare(again bool) {
+	if r.opt != nil && !again {
 		return
 	}
+	if r.opt == nil {
+		r.pos.Version = stateVersion
+	}
+	r.configureModel()
 	r.Model.ZeroGrad()
 	r.params = make([]optim.Tensor, len(r.Model.Trainable()))
 	for i, p := range r.Model.Trainable() {
 		r.params[i] = optim.Tensor{Name: p.Name, W: p.W, Grad: p.Grad, Decay: p.Decay}
+		if r.Config.Parametrization == "supar" {
+			r.params[i].LRScale = r.Model.SuParLRScale(p, r.Config.BaseWidth)
+		}
 	}
 	r.opt = optim.NewAdamW(r.params, r.Config.AdamWConfig)
 }
 
-// Do trains from where the run stands to Config.MaxSteps. When ctx ends it
-// finishes nothing by halves: it writes a checkpoint of the last whole step
-// and returns ctx's error. A loss or gradient that is not finite stops the
-// run before it reaches the weights; the checkpoints stay.
-func (r *Run) Do(ctx context.Context) (Summary, error) {
+// configureModel sets what a pass of the model depends on besides its weights.
+func (r *Run) configureModel() {
+	r.Model.Training = gpt.Training{
+		Dropout: r.Config.Dropout, Seed: r.Config.Seed,
+		ZLoss: r.Config.ZLoss, LabelSmoothing: r.Config.LabelSmoothing,
+		Recompute: r.Config.Recompute,
+	}
+}
+
+// price renews the FLOPs of one sequence after a change of the masks.
+func (r *Run) price() (err error) {
+	if r.SequenceFLOPs != nil {
+		r.flops, err = r.SequenceFLOPs(r.Model.Masks)
+	}
+	return err
+}
+
+// Do trains from where the run stands to Config.MaxSteps, or until
+// Config.MaxTime has passed or the validation loss stops improving. When ctx
+// ends it finishes nothing by halves: it writes a checkpoint of the last whole
+// step and returns ctx's error. A loss or gradient that is not finite never
+// reaches the weights; what happens then is up to Config.OnNonFinite.
+func (r *Run) Do(ctx context.Context) (s Summary, err error) {
 	if err := r.Config.Validate(); err != nil {
 		return Summary{}, err
 	}
-	r.prepare()
-	log, before, err := openMetrics(r.Dir, r.opt.Step)
+	r.prepare(false)
+	if err := r.price(); err != nil {
+		return Summary{}, err
+	}
+	log, before, err := openMetrics(r.Dir, r.pos.Step)
 	if err != nil {
 		return Summary{}, err
 	}
 	defer log.Close()
-	watch, err := openWatch(r.Dir, r.opt.Step)
+	watch, err := openWatch(r.Dir, r.pos.Step)
 	if err != nil {
 		return Summary{}, err
 	}
 	defer watch.Close()
-	if err := watch.masks(r.Model, r.opt.Step); err != nil {
+	if err := watch.masks(r.Model, r.pos.Step); err != nil {
 		return Summary{}, err
 	}
+	r.writer.run = r
+	// Whatever ends the run, the write under way is waited for, and its error
+	// is not lost.
+	defer func() { err = errors.Join(err, r.writer.wait()) }()
 
-	spent := time.Duration(before.Seconds * float64(time.Second))
-	s := Summary{Steps: r.opt.Step, Tokens: r.tokens, FLOPs: before.FLOPs, Loss: before.Loss, ValLoss: before.ValLoss, Time: spent}
-	sched := r.Config.Schedule()
-	saved := r.opt.Step
-	for r.opt.Step < r.Config.MaxSteps {
-		start := time.Now()
-		lr := sched.At(r.opt.Step)
-		loss, norm, tokens, err := r.step(ctx, lr)
+	l := &loop{Run: r, log: log, watch: watch, start: time.Now(), saved: r.pos.Step,
+		spent: time.Duration(before.Seconds * float64(time.Second))}
+	l.sum = Summary{Steps: r.pos.Step, Tokens: r.pos.Tokens, FLOPs: before.FLOPs, Loss: before.Loss, ValLoss: before.ValLoss, Time: l.spent}
+	err = l.run(ctx)
+	if err != nil && ctx.Err() != nil && r.pos.Step > l.saved {
+		err = errors.Join(err, r.writer.start())
+	}
+	if err == nil {
+		l.sum.Directory = checkpointDir(r.Dir, r.pos.Step)
+	}
+	return l.sum, err
+}
+
+// loop is one call of Do.
+type loop struct {
+	*Run
+	log   *metricsLog
+	watch *watcher
+	start time.Time
+	spent time.Duration // in steps, those before a resume included
+	saved int           // step of the last checkpoint
+	sum   Summary
+}
+
+// run trains until the end, a limit, an error or the end of ctx.
+func (l *loop) run(ctx context.Context) error {
+	r, c := l.Run, l.Config
+	if c.OnNonFinite == "rollback" || c.OnSpike == "rollback" {
+		if steps, err := checkpointSteps(r.Dir); err != nil || len(steps) == 0 {
+			if err = errors.Join(err, r.writer.start()); err != nil {
+				return err
+			}
+		}
+	}
+	// A run that was interrupted in a validation makes up for it.
+	if l.validationDue() && r.pos.Step > 0 || c.EvalAtStart && r.Valid != nil && r.pos.Step == 0 {
+		v, err := r.validate(ctx)
 		if err != nil {
-			if ctx.Err() != nil && r.opt.Step > saved {
-				if err := r.save(); err != nil {
-					return s, err
-				}
-			}
-			return s, err
+			return err
 		}
-		took := time.Since(start)
-		spent += took
-		r.tokens += int64(tokens)
-		m := Metrics{
-			Step: r.opt.Step, Tokens: r.tokens, Loss: loss, LR: lr, GradNorm: norm,
-			TokensPerSecond: float64(tokens) / took.Seconds(),
-			FLOPs:           r.FLOPsPerSequence * float64(r.Config.BatchSize) * float64(r.opt.Step),
-			Seconds:         spent.Seconds(),
+		l.sum.ValLoss = &v
+		if err := l.log.note(note{Step: r.pos.Step, Tokens: r.pos.Tokens, ValLoss: &v}); err != nil {
+			return err
 		}
-		last := r.opt.Step == r.Config.MaxSteps
-		if r.Valid != nil && (last || r.Config.EvalEvery > 0 && r.opt.Step%r.Config.EvalEvery == 0) {
-			v, err := r.validate(ctx)
-			if err != nil && ctx.Err() == nil {
-				return s, err
-			}
-			if err == nil {
-				m.ValLoss, s.ValLoss = &v, &v
-			}
+		if r.pos.Step > 0 {
+			r.validated(v)
 		}
-		if last || m.ValLoss != nil || r.opt.Step%r.Config.LogEvery == 0 {
-			if err := log.write(m); err != nil {
-				return s, err
-			}
-			if err := watch.log(m); err != nil {
-				return s, err
-			}
+		r.pos.Evaluated = r.pos.Step
+	}
+	for r.pos.Step < c.MaxSteps {
+		if c.Patience > 0 && r.pos.Waited >= c.Patience {
+			l.sum.Stopped = fmt.Sprintf("no better validation loss than %.4f in %d validations", r.pos.BestLoss, r.pos.Waited)
+			break
 		}
-		if last || m.ValLoss != nil {
-			if err := watch.weights(r.Model, m.Step); err != nil {
-				return s, err
-			}
+		if c.MaxTime > 0 && time.Since(l.start) >= c.MaxTime {
+			l.sum.Stopped = fmt.Sprintf("max_time %s has passed", c.MaxTime)
+			break
 		}
-		if err := watch.masks(r.Model, m.Step); err != nil {
-			return s, err
+		if err := l.one(ctx); err != nil {
+			return err
 		}
-		s.Steps, s.Tokens, s.FLOPs, s.Loss, s.Time = m.Step, m.Tokens, m.FLOPs, loss, spent
+		if err := r.writer.poll(); err != nil {
+			return err
+		}
+	}
+	if l.sum.Stopped != "" {
+		r.logf("stopped at step %d of %d: %s", r.pos.Step, c.MaxSteps, l.sum.Stopped)
+	}
+	if r.pos.Step != l.saved || c.MaxSteps == r.pos.Step && l.saved == 0 {
+		if err := r.writer.start(); err != nil {
+			return err
+		}
+		l.saved = r.pos.Step
+	}
+	return r.writer.wait()
+}
+
+// one does one step with all that follows it: validation, log, checkpoint.
+func (l *loop) one(ctx context.Context) error {
+	r, c := l.Run, l.Config
+	if err := r.densifyIfDue(); err != nil {
+		return err
+	}
+	start := time.Now()
+	out, err := r.step(ctx, c.lrAt(r.pos.Step))
+	if err != nil {
+		return err
+	}
+	if out.rollback != "" {
+		return l.rollback(out.rollback)
+	}
+	took := time.Since(start)
+	l.spent += took
+	m := Metrics{
+		Step: r.pos.Step, Tokens: r.pos.Tokens, Loss: out.loss, LR: out.lr, GradNorm: out.norm,
+		TokensPerSecond: float64(out.tokens) / took.Seconds(),
+		FLOPs:           r.pos.FLOPs, Seconds: l.spent.Seconds(),
+	}
+	l.sum.Steps, l.sum.Tokens, l.sum.FLOPs, l.sum.Time = m.Step, m.Tokens, m.FLOPs, l.spent
+	last := r.pos.Step == c.MaxSteps
+	save := c.SaveEvery > 0 && r.pos.Step%c.SaveEvery == 0
+	if l.validationDue() {
+		v, err := r.validate(ctx)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		if err == nil {
+			m.ValLoss, l.sum.ValLoss = &v, &v
+			r.pos.Evaluated = r.pos.Step
+			keep, _ := r.validated(v)
+			save = save || keep
+		}
+	}
+	if out.skipped != "" {
+		r.warnf("%s", out.skipped)
+		err = l.log.note(note{Step: m.Step, Tokens: m.Tokens, ValLoss: m.ValLoss, Event: out.skipped})
+	} else {
+		l.sum.Loss = out.loss
+		if last || m.ValLoss != nil || r.pos.Step%c.LogEvery == 0 {
+			err = errors.Join(l.log.write(m), l.watch.log(m))
+		}
 		if r.OnStep != nil {
 			r.OnStep(m)
 		}
-		if last || r.Config.SaveEvery > 0 && r.opt.Step%r.Config.SaveEvery == 0 {
-			if err := r.save(); err != nil {
-				return s, err
-			}
-			saved = r.opt.Step
+	}
+	if last || m.ValLoss != nil {
+		err = errors.Join(err, l.watch.weights(r.Model, m.Step))
+	}
+	if err = errors.Join(err, l.watch.masks(r.Model, m.Step)); err != nil {
+		return err
+	}
+	if r.Sample != nil && c.SampleEvery > 0 && r.pos.Step%c.SampleEvery == 0 {
+		if err := r.Sample(r.pos.Step); err != nil {
+			return err
 		}
 	}
-	s.Directory = checkpointDir(r.Dir, r.opt.Step)
-	return s, nil
+	if save || last {
+		if err := r.writer.start(); err != nil {
+			return err
+		}
+		l.saved = r.pos.Step
+	}
+	return nil
 }
 
-// step does one optimizer step: the gradient of the mean loss over the global
-// batch, in passes of micro-batches, clipped, applied.
-func (r *Run) step(ctx context.Context, lr float64) (loss, norm float64, tokens int, err error) {
-	r.Model.ZeroGrad()
-	first := r.opt.Step * r.Config.BatchSize
-	micro := r.Config.micro()
-	var batches []*data.Batch
-	counted := 0
-	for lo := 0; lo < r.Config.BatchSize; lo += micro {
-		b, err := r.Train.Batch(first+lo, first+min(lo+micro, r.Config.BatchSize))
-		if err != nil {
-			return 0, 0, 0, fmt.Errorf("train: step %d: %w", r.opt.Step+1, err)
+// validationDue reports whether the present step wants a validation that it
+// has not had.
+func (l *loop) validationDue() bool {
+	c, step := l.Config, l.pos.Step
+	due := step == c.MaxSteps || c.EvalEvery > 0 && step%c.EvalEvery == 0
+	return l.Valid != nil && due && l.pos.Evaluated != step
+}
+
+// rollback takes up the last checkpoint and leaves the batches since out. The
+// new position is written at once, so that a resume takes the same way.
+func (l *loop) rollback(why string) error {
+	r := l.Run
+	from, shift, rollbacks := r.pos.Step, r.pos.Shift, r.pos.Rollbacks+1
+	if rollbacks > maxRollbacks {
+		return fmt.Errorf("train: %s: rolled back %d times without coming past it", why, maxRollbacks)
+	}
+	if err := r.writer.wait(); err != nil {
+		return err
+	}
+	if err := r.ResumeNewest(); err != nil {
+		return err
+	}
+	r.pos.Shift = shift + from + 1 - r.pos.Step
+	r.pos.Rollbacks = rollbacks
+	event := fmt.Sprintf("%s: rolled back to step %d, batches of %d steps left out", why, r.pos.Step, r.pos.Shift-shift)
+	r.warnf("%s", event)
+	if err := l.log.cut(r.Dir, r.pos.Step); err != nil {
+		return err
+	}
+	if err := l.log.note(note{Step: r.pos.Step, Tokens: r.pos.Tokens, Event: event}); err != nil {
+		return err
+	}
+	if err := r.price(); err != nil {
+		return err
+	}
+	if err := r.writer.start(); err != nil {
+		return err
+	}
+	l.saved = r.pos.Step
+	return nil
+}
+
+// densifyIfDue densifies before the step after DensifyAt.
+func (r *Run) densifyIfDue() error {
+	if r.Config.DensifyAt == 0 || r.pos.Step != r.Config.DensifyAt || r.Model.Masks == nil {
+		return nil
+	}
+	return r.densify()
+}
+
+// densify drops the masks: the model computes the same function, and every
+// weight learns from now on. The moments start at zero unless KeepMoments.
+func (r *Run) densify() error {
+	old, opt := r.Model, r.opt
+	dense, err := old.Densify()
+	if err != nil {
+		return err
+	}
+	r.Model = dense
+	r.prepare(true)
+	if r.Config.KeepMoments {
+		for i, p := range old.Params {
+			p.Dense(r.opt.M[i], opt.M[i])
+			p.Dense(r.opt.V[i], opt.V[i])
 		}
-		batches = append(batches, b)
-		counted += b.Counted()
-		tokens += b.B * b.T
+		r.opt.Step = opt.Step
 	}
-	if counted == 0 {
-		return 0, 0, 0, fmt.Errorf("train: step %d: no target is counted", r.opt.Step+1)
-	}
-	var sum float64
-	for _, b := range batches {
-		if err := ctx.Err(); err != nil {
-			return 0, 0, 0, err
-		}
-		l, _, err := r.Model.LossAndGrad(b.IDs, b.Targets, b.B, b.T, 1/float32(counted))
-		if err != nil {
-			return 0, 0, 0, fmt.Errorf("train: step %d: %w", r.opt.Step+1, err)
-		}
-		sum += l
-	}
-	loss = sum / float64(counted)
-	norm = optim.GradNorm(r.params)
-	if math.IsNaN(loss+norm) || math.IsInf(loss+norm, 0) {
-		return 0, 0, 0, fmt.Errorf("train: step %d: loss is %g, gradient norm is %g", r.opt.Step+1, loss, norm)
-	}
-	optim.Clip(r.params, norm, r.Config.GradClip)
-	r.opt.Update(lr)
-	return loss, norm, tokens, nil
+	r.logf("step %d: densified, learning rate %.3g from here", r.pos.Step, r.Config.denseSchedule().LR)
+	return r.price()
 }
 
 // validate returns the mean loss over the first EvalSequences of Valid.

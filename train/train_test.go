@@ -24,7 +24,7 @@ func sameFiles(t *testing.T, a, b string) {
 		t.Fatal(err)
 	}
 	if len(entries) < 4 {
-		t.Fatalf("%s holds %d files, want config, weights, masks and state", a, len(entries))
+		t.Fatalf("%s holds %d files, want config, weights, state and sums", a, len(entries))
 	}
 	for _, e := range entries {
 		x, err := os.ReadFile(filepath.Join(a, e.Name()))
@@ -175,10 +175,12 @@ func TestResumeRefuses(t *testing.T) {
 		name, want string
 		damage     func(t *testing.T, dir string, r *train.Run)
 	}{
-		{"weights flipped", "SHA-256", flip(gpt.WeightsFile)},
-		{"masks flipped", "SHA-256", flip(gpt.MasksFile)},
-		{"weights cut", "SHA-256", cut(gpt.WeightsFile)},
-		{"state cut", "safetensors", cut(train.StateFile)},
+		{"weights flipped", "SHA256SUMS", flip(gpt.WeightsFile)},
+		{"masks flipped", "SHA256SUMS", flip(gpt.MasksFile)},
+		{"weights cut", "SHA256SUMS", cut(gpt.WeightsFile)},
+		{"state flipped", "SHA256SUMS", flip(train.StateFile)},
+		{"sums flipped", "SHA256SUMS", flip(train.SumsFile)},
+		{"state cut", "SHA256SUMS", cut(train.StateFile)},
 		{"state missing", train.StateFile, func(t *testing.T, dir string, r *train.Run) { os.Remove(filepath.Join(dir, train.StateFile)) }},
 		{"config changed", "configuration differs", func(t *testing.T, dir string, r *train.Run) { r.Config.LR *= 2 }},
 	} {

@@ -12,6 +12,7 @@ import (
 	"github.com/spdfctl/spdfctl/analysis"
 	"github.com/spdfctl/spdfctl/formats/bpe"
 	"github.com/spdfctl/spdfctl/formats/nlg"
+	"github.com/spdfctl/spdfctl/masks"
 	"github.com/spdfctl/spdfctl/train"
 	"github.com/spdfctl/spdfctl/train/data"
 	"github.com/spdfctl/spdfctl/train/gpt"
@@ -68,9 +69,9 @@ The data is E2E CSV (mr,ref) or JSON Lines ("prompt", "completion"), also as
 			if err := load(cmd, flags, &cfg); err != nil {
 				return err
 			}
-			s, err := a.finetune(cmd.Context(), cfg, flags.out, flags.resume, flags.force)
-			if err != nil {
-				return err
+			s, err := a.finetune(cmd.Context(), cfg, flags)
+			if err != nil || flags.dryRun || flags.verify {
+				return flags.withLine(err)
 			}
 			return a.printSummary(flags.out, s)
 		},
@@ -98,9 +99,9 @@ func (cfg finetuneConfig) lora() gpt.LoRA {
 const maxEpochs = 1 << 20
 
 // finetune runs one fine-tuning into the run directory out.
-func (a *app) finetune(ctx context.Context, cfg finetuneConfig, out string, resume, force bool) (s train.Summary, err error) {
+func (a *app) finetune(ctx context.Context, cfg finetuneConfig, flags runFlags) (s train.Summary, err error) {
 	switch {
-	case out == "":
+	case flags.out == "" && !flags.dryRun:
 		return s, usageErrorf("-o is missing: the run directory to write")
 	case cfg.From == "":
 		return s, usageErrorf("finetune: --from is missing: the run or checkpoint to start from")
@@ -135,32 +136,34 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, out string, resu
 	if err != nil {
 		return s, err
 	}
+	if cfg.MaxTokens > 0 && cfg.MaxSteps == 0 {
+		cfg.MaxSteps = cfg.StepsOfTokens()
+	}
 	if cfg.MaxSteps == 0 {
 		cfg.MaxSteps = (source.Len()*cfg.Epochs + cfg.BatchSize - 1) / max(cfg.BatchSize, 1)
 	}
 	if err := cfg.Config.Validate(); err != nil {
 		return s, &usageError{err: err}
 	}
-	r := &train.Run{Dir: out, Config: cfg.Config, Model: m, Train: source, EOS: int(eot), SaveFiles: tokenizerSaver(tok)}
+	r := &train.Run{Dir: flags.out, Config: cfg.Config, Model: m, Train: source, EOS: int(eot), SaveFiles: tokenizerSaver(tok)}
 	if cfg.Dev != "" {
 		if r.Valid, err = a.openExamples(cfg.Dev, tok, eot, cfg.SeqLen, cfg.Seed); err != nil {
 			return s, err
 		}
 	}
 	// The ledger prices a sequence at the mean length of the examples.
-	if l := m.LoRA(); l != nil {
-		r.FLOPsPerSequence, err = analysis.LoRATrainingFLOPs(m.Config, source.MeanLen(), m.Masks, *l)
-	} else {
-		r.FLOPsPerSequence, err = analysis.TrainingFLOPs(m.Config, source.MeanLen(), m.Masks)
-	}
-	if err != nil {
-		return s, err
-	}
-	if resume {
-		if err := resumeRun(r); err != nil {
-			return s, err
+	lora := m.LoRA()
+	r.SequenceFLOPs = func(set *masks.Set) (float64, error) {
+		if lora != nil {
+			return analysis.LoRATrainingFLOPs(m.Config, source.MeanLen(), set, *lora)
 		}
-	} else if err := startRunDir(out, force, cfg); err != nil {
+		return analysis.TrainingFLOPs(m.Config, source.MeanLen(), set)
+	}
+	r.Sample = a.sampler(r, tok)
+	if flags.dryRun {
+		return s, a.dryRun(ctx, r, source.MeanLen())
+	}
+	if done, err := a.openRun(ctx, "finetune", r, flags, cfg); done || err != nil {
 		return s, err
 	}
 	arm := "dense"

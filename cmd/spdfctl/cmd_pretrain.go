@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,7 @@ type pretrainConfig struct {
 
 func newPretrainCmd(a *app) *cobra.Command {
 	cfg := pretrainConfig{NLayer: 6, NHead: 6, NEmbd: 384, NCtx: 256, Sparsity: "0", Config: train.Defaults()}
+	cfg.MaxSteps = 0
 	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "pretrain --data DIR -o RUN [--config FILE]",
@@ -50,17 +52,24 @@ func newPretrainCmd(a *app) *cobra.Command {
 Every setting is a key of the YAML file given by --config, with underscores,
 and a flag, with dashes; a flag wins. The run directory gets the resolved
 config.yaml, metrics.jsonl and checkpoints that transformers loads. Ctrl-C
-writes a checkpoint; --resume goes on from the newest one with the same bits.`,
+writes a checkpoint; --resume goes on from the newest one with the same bits.
+SIGUSR1 prints the state of the run. docs/training.md explains every setting.`,
 		Example: `  spdfctl pretrain --data tokens --sparsity 0.75 --n-layer 6 --n-embd 384 --max-steps 2000 -o runs/sparse
+  spdfctl pretrain --config run.yaml --data tokens --dynamic rigl --sparsity 0.9 --dry-run
   spdfctl pretrain --resume -o runs/sparse`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := load(cmd, flags, &cfg); err != nil {
 				return err
 			}
-			s, err := a.pretrain(cmd.Context(), cfg, flags.out, flags.resume, flags.force)
-			if err != nil {
-				return err
+			for _, x := range [][]string{{"model", "n_layer", "n_head", "n_embd", "n_ctx"}, {"max_steps", "max_tokens"}} {
+				if err := flags.exclusive(cmd, x[0], x[1:]...); err != nil {
+					return err
+				}
+			}
+			s, err := a.pretrain(cmd.Context(), cfg, flags)
+			if err != nil || flags.dryRun || flags.verify {
+				return flags.withLine(err)
 			}
 			return a.printSummary(flags.out, s)
 		},
@@ -116,16 +125,29 @@ func withPresetHint(err error) error {
 func (cfg pretrainConfig) sparsity() (masks.Sparsity, error) {
 	s, err := parseSparsity("pretrain", cfg.Sparsity)
 	if err == nil && cfg.Mask != "" && s.Float64() != 0 {
-		return s, usageErrorf("pretrain: --mask and --sparsity exclude each other")
+		return s, &usageError{err: &train.FieldError{Keys: []string{"mask", "sparsity"}, Text: "--mask and --sparsity exclude each other"}}
 	}
 	return s, err
 }
 
 // maskSet returns the masks of cfg for a model, or nil for a dense run.
 func (cfg pretrainConfig) maskSet(c gpt.Config, s masks.Sparsity) (*masks.Set, error) {
+	if cfg.Dynamic == "gmp" {
+		// The masks are there from the start, at the sparsity from which it prunes.
+		if cfg.Mask != "" || s.Float64() <= cfg.InitialSparsity {
+			return nil, usageErrorf("pretrain: dynamic gmp prunes from initial_sparsity %g to sparsity %s, which has to be higher and without a mask file", cfg.InitialSparsity, s)
+		}
+		first, err := masks.ParseSparsity(strconv.FormatFloat(cfg.InitialSparsity, 'f', -1, 64))
+		if err != nil {
+			return nil, err
+		}
+		return randomMask(c, first, cfg.Seed)
+	}
 	switch {
 	case cfg.Mask != "":
 		return maskfile.Read(cfg.Mask)
+	case s.Float64() == 0 && cfg.Dynamic != "static":
+		return nil, usageErrorf("pretrain: dynamic %s needs a sparsity or a mask", cfg.Dynamic)
 	case s.Float64() == 0:
 		return nil, nil
 	}
@@ -143,15 +165,12 @@ func randomMask(c gpt.Config, s masks.Sparsity, seed uint64) (*masks.Set, error)
 }
 
 // pretrain runs one pre-training into the run directory out.
-func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, out string, resume, force bool) (s train.Summary, err error) {
-	if out == "" {
+func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, flags runFlags) (s train.Summary, err error) {
+	if flags.out == "" && !flags.dryRun {
 		return s, usageErrorf("-o is missing: the run directory to write")
 	}
 	if cfg.Data == "" {
 		return s, withHint(usageErrorf("pretrain: --data is missing"), "\"spdfctl data prepare\" makes the directory it wants")
-	}
-	if err := cfg.Config.Validate(); err != nil {
-		return s, &usageError{err: err}
 	}
 	sparsity, err := cfg.sparsity()
 	if err != nil {
@@ -173,6 +192,15 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, out string, resu
 	if cfg.SeqLen == 0 {
 		cfg.SeqLen = c.NCtx
 	}
+	switch {
+	case cfg.MaxSteps == 0 && cfg.MaxTokens > 0:
+		cfg.MaxSteps = cfg.StepsOfTokens()
+	case cfg.MaxSteps == 0:
+		cfg.MaxSteps = train.Defaults().MaxSteps
+	}
+	if err := cfg.Config.Validate(); err != nil {
+		return s, &usageError{err: err}
+	}
 	if cfg.SeqLen > c.NCtx {
 		return s, usageErrorf("pretrain: seq_len is %d, the model has %d positions", cfg.SeqLen, c.NCtx)
 	}
@@ -181,7 +209,7 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, out string, resu
 		return s, err
 	}
 	defer closeTrain()
-	r := &train.Run{Dir: out, Config: cfg.Config, Train: source, EOS: int(eot), SaveFiles: tokenizerSaver(tok)}
+	r := &train.Run{Dir: flags.out, Config: cfg.Config, Train: source, EOS: int(eot), SaveFiles: tokenizerSaver(tok), Target: sparsity}
 	if valDir != "" {
 		valid, closeValid, err := openWindows(valDir, tok, cfg.SeqLen, cfg.Seed)
 		if err != nil {
@@ -194,38 +222,25 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, out string, resu
 	if err != nil {
 		return s, err
 	}
-	if r.FLOPsPerSequence, err = analysis.TrainingFLOPs(c, cfg.SeqLen, set); err != nil {
-		return s, err
-	}
+	r.SequenceFLOPs = func(set *masks.Set) (float64, error) { return analysis.TrainingFLOPs(c, cfg.SeqLen, set) }
 	if r.Model, err = gpt.New(c, set); err != nil {
 		return s, err
 	}
 	r.Model.Init(cfg.Seed)
-	if resume {
-		err = resumeRun(r)
-	} else {
-		err = startRunDir(out, force, cfg)
+	if cfg.Parametrization == "supar" {
+		r.Model.SuParInit(cfg.BaseWidth)
 	}
-	if err != nil {
+	r.Sample = a.sampler(r, tok)
+	if flags.dryRun {
+		return s, a.dryRun(ctx, r, cfg.SeqLen)
+	}
+	if done, err := a.openRun(ctx, "pretrain", r, flags, cfg); done || err != nil {
 		return s, err
 	}
 	total, kept := r.Model.Counts()
 	a.logf("pretrain: %d parameters, %d kept, %d windows of %d tokens, %d steps of %d sequences",
 		total, kept, source.Len(), cfg.SeqLen, cfg.MaxSteps, cfg.BatchSize)
 	return a.train(ctx, "pretrain", r)
-}
-
-// resumeRun takes up the newest checkpoint. A run that was interrupted before
-// its first one starts with the model it has.
-func resumeRun(r *train.Run) error {
-	if _, err := os.Stat(filepath.Join(r.Dir, train.CheckpointsDir, train.LatestFile)); os.IsNotExist(err) {
-		return nil
-	}
-	dir, err := gpt.CheckpointDir(r.Dir)
-	if err != nil {
-		return err
-	}
-	return r.Resume(dir)
 }
 
 // splitDirs returns the shards to train and to validate on: the halves that
@@ -267,7 +282,9 @@ func openWindows(dir string, tok *bpe.Tokenizer, seqLen int, seed uint64) (*data
 // train runs the loop with its progress on the screen.
 func (a *app) train(ctx context.Context, what string, r *train.Run) (train.Summary, error) {
 	stop := a.watch(what, r)
+	stopSignals := a.printStateOnSignal(what, r)
 	s, err := r.Do(ctx)
+	stopSignals()
 	stop()
 	switch {
 	case err == nil:
@@ -284,7 +301,7 @@ func (a *app) printSummary(dir string, s train.Summary) error {
 	if a.json {
 		return a.printJSON(map[string]any{
 			"run": dir, "checkpoint": s.Directory, "steps": s.Steps, "tokens": s.Tokens,
-			"flops": s.FLOPs, "seconds": s.Time.Seconds(), "loss": s.Loss, "val_loss": s.ValLoss,
+			"flops": s.FLOPs, "seconds": s.Time.Seconds(), "loss": s.Loss, "val_loss": s.ValLoss, "stopped": s.Stopped,
 		})
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
@@ -296,6 +313,9 @@ func (a *app) printSummary(dir string, s train.Summary) error {
 	fmt.Fprintf(w, "loss\t%.4f\n", s.Loss)
 	if s.ValLoss != nil {
 		fmt.Fprintf(w, "validation loss\t%.4f\n", *s.ValLoss)
+	}
+	if s.Stopped != "" {
+		fmt.Fprintf(w, "stopped\t%s\n", s.Stopped)
 	}
 	return w.Flush()
 }

@@ -205,7 +205,7 @@ func (a *app) quickPretrain(ctx context.Context, out string, arm *quickArm) erro
 		}
 	}
 	dir := filepath.Join(out, arm.name)
-	s, err := a.pretrain(ctx, cfg, dir, false, false)
+	s, err := a.pretrain(ctx, cfg, runFlags{out: dir})
 	if err != nil {
 		return err
 	}
@@ -260,7 +260,7 @@ func (a *app) quickFinetune(ctx context.Context, out string, arm *quickArm) erro
 	cfg.EvalSequences = 0
 	cfg.SaveEvery = 0
 	dir := filepath.Join(out, arm.name+"-e2e")
-	s, err := a.finetune(ctx, cfg, dir, false, false)
+	s, err := a.finetune(ctx, cfg, runFlags{out: dir})
 	if err != nil {
 		return err
 	}

@@ -20,14 +20,25 @@ import (
 
 // runFlags are the flags of a command that writes a run directory.
 type runFlags struct {
-	file, out     string
-	resume, force bool
+	file, out string
+	resume    string // empty: a new run; "auto" or a checkpoint
+	change    bool   // settings may differ from those of the run resumed
+	verify    bool
+	dryRun    bool
+	force     bool
 }
+
+// resumeAuto is --resume without a checkpoint.
+const resumeAuto = "auto"
 
 func (r *runFlags) define(f *pflag.FlagSet) {
 	f.StringVar(&r.file, "config", "", "YAML file with the settings")
 	f.StringVarP(&r.out, "out", "o", "", "run directory to write")
-	f.BoolVar(&r.resume, "resume", false, "go on from the newest checkpoint of the run directory")
+	f.StringVar(&r.resume, "resume", "", "go on from the newest whole checkpoint of the run directory, or from --resume=CHECKPOINT in a new one")
+	f.Lookup("resume").NoOptDefVal = resumeAuto
+	f.BoolVar(&r.change, "allow-config-change", false, "with --resume: settings given now replace those of the run")
+	f.BoolVar(&r.verify, "verify", false, "with --resume: do the steps before the newest checkpoint again and compare; changes nothing")
+	f.BoolVar(&r.dryRun, "dry-run", false, "print parameters, memory, FLOPs and the time that a few steps promise; writes nothing")
 	f.BoolVar(&r.force, "force", false, "replace the run that is in the run directory")
 }
 
@@ -35,10 +46,14 @@ func (r *runFlags) define(f *pflag.FlagSet) {
 // the one that is taken up.
 func load[C any](cmd *cobra.Command, r runFlags, cfg *C) error {
 	switch {
-	case r.resume && r.force:
+	case r.resume != "" && r.force:
 		return usageErrorf("%s: --resume and --force exclude each other", cmd.Name())
-	case r.resume:
-		return resumeConfig(cmd, r.out, r.file, cfg)
+	case r.resume == "" && (r.change || r.verify):
+		return usageErrorf("%s: --allow-config-change and --verify need --resume", cmd.Name())
+	case r.resume != "" && r.dryRun:
+		return usageErrorf("%s: --resume and --dry-run exclude each other", cmd.Name())
+	case r.resume != "":
+		return resumeConfig(cmd, r, cfg)
 	}
 	return loadConfig(cmd, r.file, cfg)
 }
@@ -51,20 +66,51 @@ func trainFlags(f *pflag.FlagSet, c *train.Config) {
 	f.IntVar(&c.MicroBatchSize, "micro-batch-size", c.MicroBatchSize, "sequences per pass; their gradients are summed (0: all of a step)")
 	f.IntVar(&c.SeqLen, "seq-len", c.SeqLen, "tokens per sequence (0: the model's context)")
 	f.IntVar(&c.MaxSteps, "max-steps", c.MaxSteps, "optimizer steps of the whole run")
+	countVar(f, &c.MaxTokens, "max-tokens", c.MaxTokens, "tokens of the whole run, instead of --max-steps")
+	f.DurationVar(&c.MaxTime, "max-time", c.MaxTime, "time after which this process stops with a checkpoint, as 8h30m (0: none)")
 	f.Float64Var(&c.LR, "lr", c.LR, "peak learning rate")
 	f.Float64Var(&c.MinLRRatio, "min-lr-ratio", c.MinLRRatio, "final learning rate as a fraction of the peak")
-	f.StringVar(&c.LRSchedule, "lr-schedule", c.LRSchedule, "constant, linear or cosine")
+	f.StringVar(&c.LRSchedule, "lr-schedule", c.LRSchedule, "constant, linear, cosine or wsd (warm-up, stable, decay)")
 	f.IntVar(&c.WarmupSteps, "warmup-steps", c.WarmupSteps, "steps of linear warm-up (-1: a tenth of the run, at most 500)")
+	countVar(f, &c.WarmupTokens, "warmup-tokens", c.WarmupTokens, "tokens of linear warm-up, instead of --warmup-steps")
+	f.Float64Var(&c.WarmupFraction, "warmup-fraction", c.WarmupFraction, "part of the run that warms up, instead of --warmup-steps")
+	f.Float64Var(&c.DecayFraction, "decay-fraction", c.DecayFraction, "part of the run in which wsd decays")
+	f.StringVar(&c.Parametrization, "parametrization", c.Parametrization, "standard or supar: initial weights and learning rates by width and density")
+	f.IntVar(&c.BaseWidth, "base-width", c.BaseWidth, "supar: n_embd at which --lr was tuned")
 	f.Float64Var(&c.Beta1, "beta1", c.Beta1, "AdamW: decay of the first moment")
 	f.Float64Var(&c.Beta2, "beta2", c.Beta2, "AdamW: decay of the second moment")
 	f.Float64Var(&c.Eps, "eps", c.Eps, "AdamW: added to the root of the second moment")
 	f.Float64Var(&c.WeightDecay, "weight-decay", c.WeightDecay, "AdamW: decay of matrices and embeddings, not of biases and norms")
 	f.Float64Var(&c.GradClip, "grad-clip", c.GradClip, "largest global gradient norm (0: no clipping)")
+	f.Float64Var(&c.Dropout, "dropout", c.Dropout, "dropout of the embeddings and of what attention and MLP add")
+	f.Float64Var(&c.ZLoss, "z-loss", c.ZLoss, "weight of the squared log of the softmax's denominator in the gradient")
+	f.Float64Var(&c.LabelSmoothing, "label-smoothing", c.LabelSmoothing, "probability spread over the vocabulary in the gradient")
+	f.BoolVar(&c.Recompute, "gradient-checkpointing", c.Recompute, "keep only the input of every block, compute the rest again")
+	f.StringVar(&c.OnNonFinite, "on-non-finite", c.OnNonFinite, "loss or gradient not finite: stop, skip the update, or rollback to the last checkpoint")
+	f.StringVar(&c.OnSpike, "on-spike", c.OnSpike, "loss above --spike-factor times its mean: stop, skip or rollback")
+	f.Float64Var(&c.SpikeFactor, "spike-factor", c.SpikeFactor, "what makes a spike of a loss (0: nothing does)")
+	f.StringVar(&c.Dynamic, "dynamic", c.Dynamic, "how masks move: static, gmp, set or rigl")
+	f.IntVar(&c.MaskUpdateEvery, "mask-update-every", c.MaskUpdateEvery, "steps between moves of the masks")
+	f.IntVar(&c.MaskUpdateStart, "mask-update-start", c.MaskUpdateStart, "step from which the masks move")
+	f.IntVar(&c.MaskUpdateStop, "mask-update-stop", c.MaskUpdateStop, "last step of the moves (0: three quarters of the run)")
+	f.Float64Var(&c.DropFraction, "drop-fraction", c.DropFraction, "set, rigl: part of the kept weights that a move drops, annealed to 0")
+	f.Float64Var(&c.InitialSparsity, "initial-sparsity", c.InitialSparsity, "gmp: sparsity from which it prunes to --sparsity")
+	f.StringVar(&c.SparsitySchedule, "sparsity-schedule", c.SparsitySchedule, "gmp: linear, cubic, cosine or constant")
+	f.IntVar(&c.DensifyAt, "densify-at", c.DensifyAt, "step after which the masks are dropped (0: never)")
+	f.Float64Var(&c.DensifyLR, "densify-lr", c.DensifyLR, "peak learning rate from then on (0: --lr)")
+	f.IntVar(&c.DensifyWarmupSteps, "densify-warmup-steps", c.DensifyWarmupSteps, "steps of linear warm-up from then on")
+	f.BoolVar(&c.KeepMoments, "keep-moments", c.KeepMoments, "AdamW's moments survive --densify-at")
 	f.IntVar(&c.LogEvery, "log-every", c.LogEvery, "steps between lines of metrics.jsonl")
 	f.IntVar(&c.EvalEvery, "eval-every", c.EvalEvery, "steps between validations (0: at the end only)")
+	f.BoolVar(&c.EvalAtStart, "eval-at-start", c.EvalAtStart, "also validate before the first step")
 	f.IntVar(&c.EvalSequences, "eval-sequences", c.EvalSequences, "sequences of one validation (0: all)")
+	f.IntVar(&c.Patience, "patience", c.Patience, "validations without improvement that end the run (0: none do)")
+	f.Float64Var(&c.MinDelta, "min-delta", c.MinDelta, "decrease of the validation loss that is an improvement")
+	f.IntVar(&c.SampleEvery, "sample-every", c.SampleEvery, "steps between samples of text (0: none)")
+	f.StringVar(&c.SamplePrompt, "sample-prompt", c.SamplePrompt, "text that the samples go on from")
 	f.IntVar(&c.SaveEvery, "save-every", c.SaveEvery, "steps between checkpoints (0: at the end only)")
 	f.IntVar(&c.KeepLast, "keep-last", c.KeepLast, "newest checkpoints that stay on disk (0: all)")
+	f.IntVar(&c.KeepBest, "keep-best", c.KeepBest, "checkpoints of the lowest validation losses that are written and stay besides")
 }
 
 // maxConfigFile bounds a configuration file; real ones hold a few kB.
@@ -90,36 +136,46 @@ func loadConfig(cmd *cobra.Command, path string, c any) error {
 	return nil
 }
 
-// resumeConfig fills *cfg with the configuration that the run in out was
-// started with, and makes sure that the file and the flags given now say
-// nothing else.
-func resumeConfig[C any](cmd *cobra.Command, out, file string, cfg *C) error {
-	if out == "" {
+// resumeConfig fills *cfg with the configuration that the run was started with,
+// and makes sure that the file and the flags given now say nothing else, unless
+// that is allowed. The limit of time is the process's, not the run's.
+func resumeConfig[C any](cmd *cobra.Command, r runFlags, cfg *C) error {
+	if r.out == "" {
 		return usageErrorf("-o is missing: the run directory to resume")
 	}
-	path := filepath.Join(out, train.ConfigFile)
+	path := filepath.Join(r.out, train.ConfigFile)
+	if r.resume != resumeAuto {
+		// A checkpoint lies in RUN/checkpoints/STEP.
+		path = filepath.Join(r.resume, "..", "..", train.ConfigFile)
+	}
 	if err := loadConfig(cmd, path, cfg); err != nil {
 		return withHint(err, "--resume needs the run directory of an earlier %s", cmd.Name())
 	}
-	now := reflect.ValueOf(*cfg) // with the flags of this command line
-	if file != "" {
-		if err := loadConfig(cmd, file, cfg); err != nil {
+	if r.file != "" {
+		if err := loadConfig(cmd, r.file, cfg); err != nil {
 			return err
 		}
-		now = reflect.ValueOf(*cfg)
 	}
+	if r.change {
+		return nil
+	}
+	now := reflect.ValueOf(*cfg) // with the flags of this command line
 	if err := readYAML(path, cfg); err != nil {
 		return err
 	}
-	was := reflect.ValueOf(*cfg)
+	was := reflect.ValueOf(cfg).Elem()
 	for _, field := range reflect.VisibleFields(was.Type()) {
 		if field.Anonymous {
 			continue
 		}
-		if x, y := was.FieldByIndex(field.Index).Interface(), now.FieldByIndex(field.Index).Interface(); x != y {
-			key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
-			return withHint(fmt.Errorf("%s: %s: %s was %v when the run started and is %v now", cmd.Name(), out, key, x, y),
-				"a run goes on as it was started: leave the flag out")
+		x, y := was.FieldByIndex(field.Index), now.FieldByIndex(field.Index)
+		key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+		if key == "max_time" {
+			x.Set(y)
+		}
+		if x.Interface() != y.Interface() {
+			return withHint(fmt.Errorf("%s: %s: %s was %v when the run started and is %v now", cmd.Name(), r.out, key, x, y),
+				"a run goes on as it was started: leave the flag out, or give --allow-config-change")
 		}
 	}
 	return nil
@@ -178,6 +234,11 @@ func startRunDir(dir string, force bool, config any) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
+	return writeRunConfig(dir, config)
+}
+
+// writeRunConfig writes the resolved configuration of a run.
+func writeRunConfig(dir string, config any) error {
 	text, err := yaml.Dump(config)
 	if err != nil {
 		return fmt.Errorf("run: %w", err)
