@@ -20,6 +20,7 @@ import (
 func newKernelsBenchCmd(a *app) *cobra.Command {
 	var (
 		shapes, sparsities, against []string
+		step                        stepFlags
 	)
 	cmd := &cobra.Command{
 		Use:   "bench",
@@ -33,14 +34,33 @@ multiply-adds on registers alone reach, on all threads.
 --against loads a shared library, such as OpenBLAS, BLIS or oneDNN, at run time
 and times its float32 product beside ours, on as many threads; it may be given
 several times. Everything of one shape is timed in turns within one run, and
-times are medians; a busy machine shows in them.`,
+times are medians; a busy machine shows in them.
+
+--step MODEL times whole training steps of a model instead, one sparsity after
+the other: tokens/s, model FLOP/s by the ledger of "flops report", the parts of a
+step, the CPU time of every kernel by a sampling profile of a further second, the
+peak of the memory and the allocations of a step. MODEL gives the shape only.`,
 		Example: `  spdfctl kernels bench --shapes 1024x2048x8192 --sparsity 0.5,0.75,0.9 --json
-  spdfctl kernels bench --threads 1 --sparsity 0 --against libopenblas.so.0`,
+  spdfctl kernels bench --threads 1 --sparsity 0 --against libopenblas.so.0
+  spdfctl kernels bench --step gpt2 --batch 4 --seq-len 256 --sparsity 0,0.75`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			levels, err := parseSparsities(sparsities)
 			if err != nil {
 				return err
+			}
+			if step.model != "" {
+				for _, name := range []string{"shapes", "against"} {
+					if cmd.Flags().Changed(name) {
+						return usageErrorf("kernels bench: --step and --%s exclude each other", name)
+					}
+				}
+				return a.benchSteps(cmd.Context(), step, levels)
+			}
+			for _, name := range []string{"batch", "seq-len"} {
+				if cmd.Flags().Changed(name) {
+					return usageErrorf("kernels bench: --%s belongs to --step", name)
+				}
 			}
 			list, err := parseShapes(shapes)
 			if err != nil {
@@ -57,6 +77,9 @@ times are medians; a busy machine shows in them.`,
 	f.StringSliceVar(&shapes, "shapes", names, "products as TOKENSxINxOUT")
 	f.StringSliceVar(&sparsities, "sparsity", []string{"0", "0.5", "0.75", "0.9"}, "fractions of pruned weights, in [0, 1)")
 	f.StringArrayVar(&against, "against", nil, "shared library with cblas_sgemm or dnnl_sgemm to time beside ours (may be repeated)")
+	f.StringVar(&step.model, "step", "", "time whole training steps of this model")
+	f.IntVar(&step.batch, "batch", 4, "with --step: sequences of a step")
+	f.IntVar(&step.seqLen, "seq-len", 0, "with --step: tokens of a sequence (0: 256, or the longest of the model)")
 	return cmd
 }
 
