@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/spdfctl/spdfctl/kernels"
+	"github.com/spdfctl/spdfctl/kernels/kerneltest"
 )
 
 // The benchmarks of this file time the fields of each set by themselves, in
@@ -32,32 +33,17 @@ func BenchmarkTile(b *testing.B) {
 	})
 }
 
-// slabOf returns the structure of one slab of a random mask.
-func slabOf(rows, features int, sparsity float64) (lo, hi []int32, idx []uint16) {
-	rng := rand.New(rand.NewPCG(3, 1))
-	for range rows {
-		lo = append(lo, int32(len(idx)))
-		for j := range features {
-			if rng.Float64() >= sparsity {
-				idx = append(idx, uint16(j))
-			}
-		}
-		hi = append(hi, int32(len(idx)))
-	}
-	return lo, hi, idx
-}
-
 func BenchmarkPanel(b *testing.B) {
-	const rows, features = 256, 128
+	const rows, features = 384, 64
 	eachSet(b, func(b *testing.B, set *kernels.Set) {
 		for _, sparsity := range []float64{0, 0.5, 0.75, 0.9} {
-			lo, hi, idx := slabOf(rows, features, sparsity)
-			x, y, w := deviates(4, features*kernels.PanelTokens), make([]float32, rows*kernels.PanelTokens), deviates(5, len(idx))
-			flops := float64(2 * kernels.PanelTokens * len(idx))
+			p := kerneltest.NewPattern(rand.New(rand.NewPCG(3, 1)), rows, features, 1-sparsity)
+			x, y, w := deviates(4, features*kernels.PanelTokens), make([]float32, rows*kernels.PanelTokens), deviates(5, len(p.Places))
+			flops := float64(2 * kernels.PanelTokens * len(p.Places))
 			at := fmt.Sprintf("/s=%g/rows=%d/features=%d", sparsity, rows, features)
-			timed(b, "kernel=spmm"+at, flops, func() { set.PanelSpMM(y, x, lo, hi, idx, w) })
+			timed(b, "kernel=spmm"+at, flops, func() { set.PanelSpMM(y, x, p.Code, w) })
 			clear(y)
-			timed(b, "kernel=sddmm"+at, flops, func() { set.PanelSDDMM(w, y, x, lo, hi, idx) })
+			timed(b, "kernel=sddmm"+at, flops, func() { set.PanelSDDMM(w, y, x, p.Code) })
 		}
 	})
 }

@@ -53,6 +53,7 @@ func BenchmarkSparse(b *testing.B) {
 				timed(b, "pass=forward"+at, s.FLOPs(w.Density), w.SparseForward)
 				timed(b, "pass=input"+at, s.FLOPs(w.Density), w.SparseBackwardInput)
 				timed(b, "pass=weight"+at, s.FLOPs(w.Density), w.SparseBackwardWeight)
+				perElement(b, "pass=transpose"+at, int(w.Density*float64(s.In*s.Out)), 8, w.SparseTranspose)
 			}
 		}
 	})

@@ -4,8 +4,9 @@ import "fmt"
 
 // PanelTokens is P, the tokens of one panel: the sparse products keep
 // activations feature-major in panels of P tokens, so that one kept weight
-// meets P contiguous numbers. 64 float32 fill four 512-bit registers.
-const PanelTokens = 64
+// meets P contiguous numbers. 128 float32 fill eight 512-bit registers, of which
+// two rows at a time leave room for the operands.
+const PanelTokens = 128
 
 // Set is one implementation of the innermost loops. Everything above them
 // (blocking, packing, threads, argument checks) is shared by all sets. A set
@@ -28,17 +29,21 @@ type Set struct {
 	FMALoop     func(n int)
 	FMALoopAdds int
 
-	// PanelSpMM adds a sparse matrix times one panel to another panel:
+	// PanelSpMM adds a sparse tile times one panel to another panel:
 	//
-	//	dst[r*P+t] += sum over lo[r] <= k < hi[r] of w[k] * x[idx[k]*P+t]
+	//	dst[i*P+t] += sum over the kept (i,j) of w[k] * x[j*P+t]
 	//
-	// x is (in, P), dst is (rows, P), rows = len(lo) = len(hi).
-	PanelSpMM func(dst, x []float32, lo, hi []int32, idx []uint16, w []float32)
+	// The code of a tile is a list of pairs of rows, each its header a, b,
+	// shared, own, left and then 64*j for shared columns j of both rows, own
+	// times a column of a and one of b, and left columns of a. w holds two
+	// values, of a and of b, for a shared or an own step, one for a left column.
+	// A single row has b = a and left columns only.
+	PanelSpMM func(dst, x []float32, code []uint16, w []float32)
 
-	// PanelSDDMM adds, at kept positions only, the product of two panels:
+	// PanelSDDMM adds, at the kept places of a tile only, the product of two panels:
 	//
-	//	dw[k] += sum over t < P of dy[r*P+t] * x[idx[k]*P+t], lo[r] <= k < hi[r]
-	PanelSDDMM func(dw, dy, x []float32, lo, hi []int32, idx []uint16)
+	//	dw[k] += sum over t < P of dy[i*P+t] * x[j*P+t]
+	PanelSDDMM func(dw, dy, x []float32, code []uint16)
 
 	// Transpose writes dst[j*ldd+i] = src[i*lds+j] for i < rows, j < cols.
 	Transpose func(dst []float32, ldd int, src []float32, lds int, rows, cols int)

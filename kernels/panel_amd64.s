@@ -4,434 +4,671 @@
 
 #include "textflag.h"
 
-// func panelSpMMAVX512(dst []float32, x []float32, lo []int32, hi []int32, idx []uint16, w []float32)
+// func panelSpMMAVX512(dst []float32, x []float32, code []uint16, w []float32)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·panelSpMMAVX512(SB), NOSPLIT, $0-144
-	MOVQ  dst_base+0(FP), AX
-	MOVQ  x_base+24(FP), CX
-	MOVQ  lo_base+48(FP), DX
-	MOVQ  hi_base+72(FP), BX
-	MOVQ  idx_base+96(FP), SI
-	MOVQ  w_base+120(FP), DI
-	MOVQ  lo_len+56(FP), R8
-	TESTQ R8, R8
-	JEQ   end
+TEXT ·panelSpMMAVX512(SB), NOSPLIT, $0-96
+	MOVQ dst_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ code_base+48(FP), DX
+	MOVQ w_base+72(FP), BX
+	MOVQ code_len+56(FP), SI
 
-	// far = &lo[n-1]
-	LEAQ -4(DX)(R8*4), R13
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
 
-row:
-	// prefetch idx and w of row 6 ahead, at most the last
-	LEAQ       24(DX), R12
-	CMPQ       R12, R13
-	CMOVQHI    R13, R12
-	MOVLQSX    (R12), R12
-	PREFETCHT0 (SI)(R12*2)
-	PREFETCHT0 64(SI)(R12*2)
-	PREFETCHT0 (DI)(R12*4)
-	PREFETCHT0 64(DI)(R12*4)
+pair:
+	CMPQ DX, SI
+	JAE  end
 
-	// k, left = lo[0], hi[0]-lo[0]; acc0, acc1 = dst[:P], 0
-	MOVLQSX (DX), R9
-	MOVLQSX (BX), R10
-	SUBQ    R9, R10
-	VMOVUPS (AX), Z0
-	VPXORD  Z4, Z4, Z4
-	VMOVUPS 64(AX), Z1
-	VPXORD  Z5, Z5, Z5
-	VMOVUPS 128(AX), Z2
-	VPXORD  Z6, Z6, Z6
-	VMOVUPS 192(AX), Z3
-	VPXORD  Z7, Z7, Z7
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x09, DI
+	ADDQ    AX, DI
+	SHLQ    $0x09, R8
+	ADDQ    AX, R8
 
-	// for ; left >= 4; k, left = k+4, left-4 {
-	SUBQ $0x04, R10
-	JLT  rest
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x09, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	PREFETCHT0 128(R12)
+	PREFETCHT0 192(R12)
+	PREFETCHT0 256(R12)
+	PREFETCHT0 320(R12)
+	PREFETCHT0 384(R12)
+	PREFETCHT0 448(R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x09, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	PREFETCHT0 128(R12)
+	PREFETCHT0 192(R12)
+	PREFETCHT0 256(R12)
+	PREFETCHT0 320(R12)
+	PREFETCHT0 384(R12)
+	PREFETCHT0 448(R12)
+	ADDQ       $0x0a, DX
 
-four:
-	// acc[i%2] += w[k+i] * x[idx[k+i]], i < 4
-	VBROADCASTF32X4 (DI)(R9*4), Z8
-	MOVQ            (SI)(R9*2), R11
-	MOVWQZX         R11, R12
-	SHRQ            $0x10, R11
-	IMUL3Q          $+256, R12, R12
-	VPERMILPS       $0x00, Z8, Z9
-	VFMADD231PS     (CX)(R12*1), Z9, Z0
-	VFMADD231PS     64(CX)(R12*1), Z9, Z1
-	VFMADD231PS     128(CX)(R12*1), Z9, Z2
-	VFMADD231PS     192(CX)(R12*1), Z9, Z3
-	MOVWQZX         R11, R12
-	SHRQ            $0x10, R11
-	IMUL3Q          $+256, R12, R12
-	VPERMILPS       $0x55, Z8, Z9
-	VFMADD231PS     (CX)(R12*1), Z9, Z4
-	VFMADD231PS     64(CX)(R12*1), Z9, Z5
-	VFMADD231PS     128(CX)(R12*1), Z9, Z6
-	VFMADD231PS     192(CX)(R12*1), Z9, Z7
-	MOVWQZX         R11, R12
-	SHRQ            $0x10, R11
-	IMUL3Q          $+256, R12, R12
-	VPERMILPS       $0xaa, Z8, Z9
-	VFMADD231PS     (CX)(R12*1), Z9, Z0
-	VFMADD231PS     64(CX)(R12*1), Z9, Z1
-	VFMADD231PS     128(CX)(R12*1), Z9, Z2
-	VFMADD231PS     192(CX)(R12*1), Z9, Z3
-	MOVWQZX         R11, R12
-	IMUL3Q          $+256, R12, R12
-	VPERMILPS       $0xff, Z8, Z8
-	VFMADD231PS     (CX)(R12*1), Z8, Z4
-	VFMADD231PS     64(CX)(R12*1), Z8, Z5
-	VFMADD231PS     128(CX)(R12*1), Z8, Z6
-	VFMADD231PS     192(CX)(R12*1), Z8, Z7
-	ADDQ            $0x04, R9
-	SUBQ            $0x04, R10
-	JGE             four
+	// sumA, sumB = a[:], b[:]
+	VMOVUPS (DI), Z0
+	VMOVUPS (R8), Z8
+	VMOVUPS 64(DI), Z1
+	VMOVUPS 64(R8), Z9
+	VMOVUPS 128(DI), Z2
+	VMOVUPS 128(R8), Z10
+	VMOVUPS 192(DI), Z3
+	VMOVUPS 192(R8), Z11
+	VMOVUPS 256(DI), Z4
+	VMOVUPS 256(R8), Z12
+	VMOVUPS 320(DI), Z5
+	VMOVUPS 320(R8), Z13
+	VMOVUPS 384(DI), Z6
+	VMOVUPS 384(R8), Z14
+	VMOVUPS 448(DI), Z7
+	VMOVUPS 448(R8), Z15
 
-rest:
-	// for ; left > 0; k, left = k+1, left-1 { acc0 += w[k] * x[idx[k]] }
-	ADDQ $0x04, R10
-	JEQ  store
+	// for ; shared > 0; shared-- { sumA += w[0] * x[j]; sumB += w[1] * x[j] }
+	TESTQ R9, R9
+	JEQ   sharedDone
 
-one:
-	MOVWQZX      (SI)(R9*2), R12
-	IMUL3Q       $+256, R12, R12
-	VBROADCASTSS (DI)(R9*4), Z8
-	VFMADD231PS  (CX)(R12*1), Z8, Z0
-	VFMADD231PS  64(CX)(R12*1), Z8, Z1
-	VFMADD231PS  128(CX)(R12*1), Z8, Z2
-	VFMADD231PS  192(CX)(R12*1), Z8, Z3
-	INCQ         R9
+shared:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Z16
+	VBROADCASTSS 4(BX), Z17
+	ADDQ         $0x08, BX
+	VMOVUPS      (CX)(R12*8), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z8
+	VMOVUPS      64(CX)(R12*8), Z18
+	VFMADD231PS  Z18, Z16, Z1
+	VFMADD231PS  Z18, Z17, Z9
+	VMOVUPS      128(CX)(R12*8), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z10
+	VMOVUPS      192(CX)(R12*8), Z18
+	VFMADD231PS  Z18, Z16, Z3
+	VFMADD231PS  Z18, Z17, Z11
+	VMOVUPS      256(CX)(R12*8), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z12
+	VMOVUPS      320(CX)(R12*8), Z18
+	VFMADD231PS  Z18, Z16, Z5
+	VFMADD231PS  Z18, Z17, Z13
+	VMOVUPS      384(CX)(R12*8), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z14
+	VMOVUPS      448(CX)(R12*8), Z18
+	VFMADD231PS  Z18, Z16, Z7
+	VFMADD231PS  Z18, Z17, Z15
+	DECQ         R9
+	JNE          shared
+
+sharedDone:
+	// for ; own > 0; own-- { sumA += w[0] * x[ja]; sumB += w[1] * x[jb] }
+	TESTQ R10, R10
+	JEQ   ownDone
+
+own:
+	MOVL         (DX), R9
+	MOVWQZX      R9, R12
+	SHRL         $0x10, R9
+	ADDQ         $0x04, DX
+	VBROADCASTSS (BX), Z16
+	VBROADCASTSS 4(BX), Z17
+	ADDQ         $0x08, BX
+	VFMADD231PS  (CX)(R12*8), Z16, Z0
+	VFMADD231PS  (CX)(R9*8), Z17, Z8
+	VFMADD231PS  64(CX)(R12*8), Z16, Z1
+	VFMADD231PS  64(CX)(R9*8), Z17, Z9
+	VFMADD231PS  128(CX)(R12*8), Z16, Z2
+	VFMADD231PS  128(CX)(R9*8), Z17, Z10
+	VFMADD231PS  192(CX)(R12*8), Z16, Z3
+	VFMADD231PS  192(CX)(R9*8), Z17, Z11
+	VFMADD231PS  256(CX)(R12*8), Z16, Z4
+	VFMADD231PS  256(CX)(R9*8), Z17, Z12
+	VFMADD231PS  320(CX)(R12*8), Z16, Z5
+	VFMADD231PS  320(CX)(R9*8), Z17, Z13
+	VFMADD231PS  384(CX)(R12*8), Z16, Z6
+	VFMADD231PS  384(CX)(R9*8), Z17, Z14
+	VFMADD231PS  448(CX)(R12*8), Z16, Z7
+	VFMADD231PS  448(CX)(R9*8), Z17, Z15
 	DECQ         R10
-	JNE          one
+	JNE          own
 
-store:
-	// dst[:P] = acc0 + acc1; dst, lo, hi = dst[P:], lo[1:], hi[1:]
-	VADDPS  Z4, Z0, Z0
-	VMOVUPS Z0, (AX)
-	VADDPS  Z5, Z1, Z1
-	VMOVUPS Z1, 64(AX)
-	VADDPS  Z6, Z2, Z2
-	VMOVUPS Z2, 128(AX)
-	VADDPS  Z7, Z3, Z3
-	VMOVUPS Z3, 192(AX)
-	ADDQ    $+256, AX
-	ADDQ    $0x04, DX
-	ADDQ    $0x04, BX
-	DECQ    R8
-	JNE     row
+ownDone:
+	// for ; left > 0; left-- { sumA += w[0] * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
 
-end:
-	VZEROUPPER
-	RET
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Z16
+	ADDQ         $0x04, BX
+	VFMADD231PS  (CX)(R12*8), Z16, Z0
+	VFMADD231PS  64(CX)(R12*8), Z16, Z1
+	VFMADD231PS  128(CX)(R12*8), Z16, Z2
+	VFMADD231PS  192(CX)(R12*8), Z16, Z3
+	VFMADD231PS  256(CX)(R12*8), Z16, Z4
+	VFMADD231PS  320(CX)(R12*8), Z16, Z5
+	VFMADD231PS  384(CX)(R12*8), Z16, Z6
+	VFMADD231PS  448(CX)(R12*8), Z16, Z7
+	DECQ         R11
+	JNE          left
 
-// func panelSpMMAVX2(dst []float32, x []float32, lo []int32, hi []int32, idx []uint16, w []float32)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·panelSpMMAVX2(SB), NOSPLIT, $0-144
-	MOVQ  dst_base+0(FP), AX
-	MOVQ  x_base+24(FP), CX
-	MOVQ  lo_base+48(FP), DX
-	MOVQ  hi_base+72(FP), BX
-	MOVQ  idx_base+96(FP), SI
-	MOVQ  w_base+120(FP), DI
-	MOVQ  lo_len+56(FP), R8
-	TESTQ R8, R8
-	JEQ   end
-
-	// far = &lo[n-1]
-	LEAQ -4(DX)(R8*4), R12
-
-row:
-	// prefetch idx and w of row 6 ahead, at most the last
-	LEAQ       24(DX), R11
-	CMPQ       R11, R12
-	CMOVQHI    R12, R11
-	MOVLQSX    (R11), R11
-	PREFETCHT0 (SI)(R11*2)
-	PREFETCHT0 64(SI)(R11*2)
-	PREFETCHT0 (DI)(R11*4)
-	PREFETCHT0 64(DI)(R11*4)
-
-	// acc = dst[:P]
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	VMOVUPS 64(AX), Y2
-	VMOVUPS 96(AX), Y3
-	VMOVUPS 128(AX), Y4
-	VMOVUPS 160(AX), Y5
-	VMOVUPS 192(AX), Y6
-	VMOVUPS 224(AX), Y7
-
-	// for k = lo[0]; k < hi[0]; k++ { acc += w[k] * x[idx[k]] }
-	MOVLQSX (DX), R9
-	MOVLQSX (BX), R10
-	CMPQ    R9, R10
-	JGE     store
-
-weight:
-	MOVWQZX      (SI)(R9*2), R11
-	IMUL3Q       $+256, R11, R11
-	VBROADCASTSS (DI)(R9*4), Y8
-	VFMADD231PS  (CX)(R11*1), Y8, Y0
-	VFMADD231PS  32(CX)(R11*1), Y8, Y1
-	VFMADD231PS  64(CX)(R11*1), Y8, Y2
-	VFMADD231PS  96(CX)(R11*1), Y8, Y3
-	VFMADD231PS  128(CX)(R11*1), Y8, Y4
-	VFMADD231PS  160(CX)(R11*1), Y8, Y5
-	VFMADD231PS  192(CX)(R11*1), Y8, Y6
-	VFMADD231PS  224(CX)(R11*1), Y8, Y7
-	INCQ         R9
-	CMPQ         R9, R10
-	JLT          weight
-
-store:
-	// dst[:P] = acc; dst, lo, hi = dst[P:], lo[1:], hi[1:]
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	VMOVUPS Y2, 64(AX)
-	VMOVUPS Y3, 96(AX)
-	VMOVUPS Y4, 128(AX)
-	VMOVUPS Y5, 160(AX)
-	VMOVUPS Y6, 192(AX)
-	VMOVUPS Y7, 224(AX)
-	ADDQ    $+256, AX
-	ADDQ    $0x04, DX
-	ADDQ    $0x04, BX
-	DECQ    R8
-	JNE     row
+leftDone:
+	// b[:] = sumB, then a[:] = sumA: a single row has b = a
+	VMOVUPS Z8, (R8)
+	VMOVUPS Z9, 64(R8)
+	VMOVUPS Z10, 128(R8)
+	VMOVUPS Z11, 192(R8)
+	VMOVUPS Z12, 256(R8)
+	VMOVUPS Z13, 320(R8)
+	VMOVUPS Z14, 384(R8)
+	VMOVUPS Z15, 448(R8)
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z1, 64(DI)
+	VMOVUPS Z2, 128(DI)
+	VMOVUPS Z3, 192(DI)
+	VMOVUPS Z4, 256(DI)
+	VMOVUPS Z5, 320(DI)
+	VMOVUPS Z6, 384(DI)
+	VMOVUPS Z7, 448(DI)
+	JMP     pair
 
 end:
 	VZEROUPPER
 	RET
 
-// func panelSDDMMAVX512(dw []float32, dy []float32, x []float32, lo []int32, hi []int32, idx []uint16)
+// func panelSpMMAVX2(dst []float32, x []float32, code []uint16, w []float32)
+// Requires: AVX, FMA3
+TEXT ·panelSpMMAVX2(SB), NOSPLIT, $8-96
+	MOVQ dst_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ code_base+48(FP), DX
+	MOVQ w_base+72(FP), BX
+	MOVQ code_len+56(FP), SI
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// codeAt, valsAt = code, vals; for part = 0; part < P; part += P/4 {
+	MOVQ DX, R15
+	MOVQ BX, BP
+	XORQ R13, R13
+
+part:
+	MOVQ R15, DX
+	MOVQ BP, BX
+	LEAQ (CX)(R13*1), R14
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x09, DI
+	ADDQ    AX, DI
+	SHLQ    $0x09, R8
+	ADDQ    AX, R8
+	ADDQ    R13, DI
+	ADDQ    R13, R8
+	ADDQ    $0x0a, DX
+
+	// sumA, sumB = a[:], b[:]
+	VMOVUPS (DI), Y0
+	VMOVUPS (R8), Y4
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 32(R8), Y5
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 64(R8), Y6
+	VMOVUPS 96(DI), Y3
+	VMOVUPS 96(R8), Y7
+
+	// for ; shared > 0; shared-- { sumA += w[0] * x[j]; sumB += w[1] * x[j] }
+	TESTQ R9, R9
+	JEQ   sharedDone
+
+shared:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Y8
+	VBROADCASTSS 4(BX), Y9
+	ADDQ         $0x08, BX
+	VMOVUPS      (R14)(R12*8), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y4
+	VMOVUPS      32(R14)(R12*8), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VFMADD231PS  Y10, Y9, Y5
+	VMOVUPS      64(R14)(R12*8), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y6
+	VMOVUPS      96(R14)(R12*8), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	VFMADD231PS  Y10, Y9, Y7
+	DECQ         R9
+	JNE          shared
+
+sharedDone:
+	// for ; own > 0; own-- { sumA += w[0] * x[ja]; sumB += w[1] * x[jb] }
+	TESTQ R10, R10
+	JEQ   ownDone
+
+own:
+	MOVL         (DX), R9
+	MOVWQZX      R9, R12
+	SHRL         $0x10, R9
+	ADDQ         $0x04, DX
+	VBROADCASTSS (BX), Y8
+	VBROADCASTSS 4(BX), Y9
+	ADDQ         $0x08, BX
+	VFMADD231PS  (R14)(R12*8), Y8, Y0
+	VFMADD231PS  (R14)(R9*8), Y9, Y4
+	VFMADD231PS  32(R14)(R12*8), Y8, Y1
+	VFMADD231PS  32(R14)(R9*8), Y9, Y5
+	VFMADD231PS  64(R14)(R12*8), Y8, Y2
+	VFMADD231PS  64(R14)(R9*8), Y9, Y6
+	VFMADD231PS  96(R14)(R12*8), Y8, Y3
+	VFMADD231PS  96(R14)(R9*8), Y9, Y7
+	DECQ         R10
+	JNE          own
+
+ownDone:
+	// for ; left > 0; left-- { sumA += w[0] * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Y8
+	ADDQ         $0x04, BX
+	VFMADD231PS  (R14)(R12*8), Y8, Y0
+	VFMADD231PS  32(R14)(R12*8), Y8, Y1
+	VFMADD231PS  64(R14)(R12*8), Y8, Y2
+	VFMADD231PS  96(R14)(R12*8), Y8, Y3
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	// b[:] = sumB, then a[:] = sumA: a single row has b = a
+	VMOVUPS Y4, (R8)
+	VMOVUPS Y5, 32(R8)
+	VMOVUPS Y6, 64(R8)
+	VMOVUPS Y7, 96(R8)
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	ADDQ    $0x00000080, R13
+	CMPQ    R13, $0x00000200
+	JLT     part
+	JMP     pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSDDMMAVX512(dw []float32, dy []float32, x []float32, code []uint16)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·panelSDDMMAVX512(SB), NOSPLIT, $0-144
-	// order = {0, 4, 8, 12, 1, 5, 9, 13}: after the reduction lane l holds sums l and l+4
+TEXT ·panelSDDMMAVX512(SB), NOSPLIT, $0-96
+	// order = {0, 4, 8, 12}: after the reduction lane 4*i holds sum i
 	VMOVUPS sddmmOrder<>+0(SB), Z0
-	MOVQ    dw_base+0(FP), AX
-	MOVQ    dy_base+24(FP), CX
-	MOVQ    x_base+48(FP), DX
-	MOVQ    lo_base+72(FP), BX
-	MOVQ    hi_base+96(FP), SI
-	MOVQ    idx_base+120(FP), DI
-	MOVQ    lo_len+80(FP), R8
-	TESTQ   R8, R8
-	JEQ     end
+	MOVQ    dy_base+24(FP), AX
+	MOVQ    x_base+48(FP), CX
+	MOVQ    code_base+72(FP), DX
+	MOVQ    dw_base+0(FP), BX
+	MOVQ    code_len+80(FP), SI
 
-	// far = &lo[n-1]
-	LEAQ -4(BX)(R8*4), R12
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
 
-row:
-	// prefetch idx and w of row 6 ahead, at most the last
-	LEAQ       24(BX), R11
-	CMPQ       R11, R12
-	CMOVQHI    R12, R11
-	MOVLQSX    (R11), R11
-	PREFETCHT0 (DI)(R11*2)
-	PREFETCHT0 64(DI)(R11*2)
-	PREFETCHT0 (AX)(R11*4)
-	PREFETCHT0 64(AX)(R11*4)
+pair:
+	CMPQ DX, SI
+	JAE  end
 
-	// y = dy[:P]
-	VMOVUPS (CX), Z1
-	VMOVUPS 64(CX), Z2
-	VMOVUPS 128(CX), Z3
-	VMOVUPS 192(CX), Z4
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x09, DI
+	ADDQ    AX, DI
+	SHLQ    $0x09, R8
+	ADDQ    AX, R8
 
-	// k, left = lo[0], hi[0]-lo[0]
-	MOVLQSX (BX), R9
-	MOVLQSX (SI), R10
-	SUBQ    R9, R10
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x09, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	PREFETCHT0 128(R12)
+	PREFETCHT0 192(R12)
+	PREFETCHT0 256(R12)
+	PREFETCHT0 320(R12)
+	PREFETCHT0 384(R12)
+	PREFETCHT0 448(R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x09, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	PREFETCHT0 128(R12)
+	PREFETCHT0 192(R12)
+	PREFETCHT0 256(R12)
+	PREFETCHT0 320(R12)
+	PREFETCHT0 384(R12)
+	PREFETCHT0 448(R12)
+	ADDQ       $0x0a, DX
 
-	// for ; left >= 8; left, k = left-8, k+8 {
-	CMPQ R10, $0x08
-	JLT  group8Done
+	// a, b = dy[a], dy[b]
+	VMOVUPS (DI), Z1
+	VMOVUPS (R8), Z9
+	VMOVUPS 64(DI), Z2
+	VMOVUPS 64(R8), Z10
+	VMOVUPS 128(DI), Z3
+	VMOVUPS 128(R8), Z11
+	VMOVUPS 192(DI), Z4
+	VMOVUPS 192(R8), Z12
+	VMOVUPS 256(DI), Z5
+	VMOVUPS 256(R8), Z13
+	VMOVUPS 320(DI), Z6
+	VMOVUPS 320(R8), Z14
+	VMOVUPS 384(DI), Z7
+	VMOVUPS 384(R8), Z15
+	VMOVUPS 448(DI), Z8
+	VMOVUPS 448(R8), Z16
 
-group8:
-	// s[i] = y * x[idx[k+i]], 16 partial sums each, i < 8
-	MOVQ        (DI)(R9*2), R13
-	MOVWQZX     R13, R11
-	SHRQ        $0x10, R13
-	IMUL3Q      $+256, R11, R11
-	VMULPS      (DX)(R11*1), Z1, Z5
-	VFMADD231PS 64(DX)(R11*1), Z2, Z5
-	VFMADD231PS 128(DX)(R11*1), Z3, Z5
-	VFMADD231PS 192(DX)(R11*1), Z4, Z5
-	MOVWQZX     R13, R11
-	SHRQ        $0x10, R13
-	IMUL3Q      $+256, R11, R11
-	VMULPS      (DX)(R11*1), Z1, Z6
-	VFMADD231PS 64(DX)(R11*1), Z2, Z6
-	VFMADD231PS 128(DX)(R11*1), Z3, Z6
-	VFMADD231PS 192(DX)(R11*1), Z4, Z6
-	MOVWQZX     R13, R11
-	SHRQ        $0x10, R13
-	IMUL3Q      $+256, R11, R11
-	VMULPS      (DX)(R11*1), Z1, Z7
-	VFMADD231PS 64(DX)(R11*1), Z2, Z7
-	VFMADD231PS 128(DX)(R11*1), Z3, Z7
-	VFMADD231PS 192(DX)(R11*1), Z4, Z7
-	MOVWQZX     R13, R11
-	IMUL3Q      $+256, R11, R11
-	VMULPS      (DX)(R11*1), Z1, Z8
-	VFMADD231PS 64(DX)(R11*1), Z2, Z8
-	VFMADD231PS 128(DX)(R11*1), Z3, Z8
-	VFMADD231PS 192(DX)(R11*1), Z4, Z8
-	MOVQ        8(DI)(R9*2), R13
-	MOVWQZX     R13, R11
-	SHRQ        $0x10, R13
-	IMUL3Q      $+256, R11, R11
-	VMULPS      (DX)(R11*1), Z1, Z9
-	VFMADD231PS 64(DX)(R11*1), Z2, Z9
-	VFMADD231PS 128(DX)(R11*1), Z3, Z9
-	VFMADD231PS 192(DX)(R11*1), Z4, Z9
-	MOVWQZX     R13, R11
-	SHRQ        $0x10, R13
-	IMUL3Q      $+256, R11, R11
-	VMULPS      (DX)(R11*1), Z1, Z10
-	VFMADD231PS 64(DX)(R11*1), Z2, Z10
-	VFMADD231PS 128(DX)(R11*1), Z3, Z10
-	VFMADD231PS 192(DX)(R11*1), Z4, Z10
-	MOVWQZX     R13, R11
-	SHRQ        $0x10, R13
-	IMUL3Q      $+256, R11, R11
-	VMULPS      (DX)(R11*1), Z1, Z11
-	VFMADD231PS 64(DX)(R11*1), Z2, Z11
-	VFMADD231PS 128(DX)(R11*1), Z3, Z11
-	VFMADD231PS 192(DX)(R11*1), Z4, Z11
-	MOVWQZX     R13, R11
-	IMUL3Q      $+256, R11, R11
-	VMULPS      (DX)(R11*1), Z1, Z12
-	VFMADD231PS 64(DX)(R11*1), Z2, Z12
-	VFMADD231PS 128(DX)(R11*1), Z3, Z12
-	VFMADD231PS 192(DX)(R11*1), Z4, Z12
+	// for ; shared >= 2; shared -= 2 { dw[0], dw[1], dw[2], dw[3] += two shared steps }
+	SUBQ $0x02, R9
+	JLT  sharedLast
 
-	// reduce: 512 to 256 bits in pairs, to 128 in fours, to 64 in eights
-	VINSERTF64X4 $0x01, Y6, Z5, Z13
-	VSHUFF64X2   $0xee, Z6, Z5, Z6
-	VADDPS       Z13, Z6, Z5
-	VINSERTF64X4 $0x01, Y8, Z7, Z13
-	VSHUFF64X2   $0xee, Z8, Z7, Z6
-	VADDPS       Z13, Z6, Z7
-	VINSERTF64X4 $0x01, Y10, Z9, Z13
-	VSHUFF64X2   $0xee, Z10, Z9, Z6
-	VADDPS       Z13, Z6, Z9
-	VINSERTF64X4 $0x01, Y12, Z11, Z13
-	VSHUFF64X2   $0xee, Z12, Z11, Z6
-	VADDPS       Z13, Z6, Z11
-	VSHUFF32X4   $0x88, Z7, Z5, Z13
-	VSHUFF32X4   $0xdd, Z7, Z5, Z6
-	VADDPS       Z13, Z6, Z5
-	VSHUFF32X4   $0x88, Z11, Z9, Z13
-	VSHUFF32X4   $0xdd, Z11, Z9, Z6
-	VADDPS       Z13, Z6, Z9
-	VUNPCKLPS    Z9, Z5, Z13
-	VUNPCKHPS    Z9, Z5, Z6
-	VADDPS       Z13, Z6, Z13
-	VPERMILPS    $0x4e, Z13, Z6
-	VADDPS       Z13, Z6, Z13
-	VPERMPS      Z13, Z0, Z13
+sharedTwo:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VMOVUPS      (CX)(R12*8), Z18
+	VMULPS       Z18, Z1, Z17
+	VMULPS       Z18, Z9, Z18
+	VMOVUPS      64(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z2, Z17
+	VFMADD231PS  Z19, Z10, Z18
+	VMOVUPS      128(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z3, Z17
+	VFMADD231PS  Z19, Z11, Z18
+	VMOVUPS      192(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z4, Z17
+	VFMADD231PS  Z19, Z12, Z18
+	VMOVUPS      256(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z5, Z17
+	VFMADD231PS  Z19, Z13, Z18
+	VMOVUPS      320(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z6, Z17
+	VFMADD231PS  Z19, Z14, Z18
+	VMOVUPS      384(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z7, Z17
+	VFMADD231PS  Z19, Z15, Z18
+	VMOVUPS      448(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z8, Z17
+	VFMADD231PS  Z19, Z16, Z18
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VMOVUPS      (CX)(R12*8), Z20
+	VMULPS       Z20, Z1, Z19
+	VMULPS       Z20, Z9, Z20
+	VMOVUPS      64(CX)(R12*8), Z21
+	VFMADD231PS  Z21, Z2, Z19
+	VFMADD231PS  Z21, Z10, Z20
+	VMOVUPS      128(CX)(R12*8), Z21
+	VFMADD231PS  Z21, Z3, Z19
+	VFMADD231PS  Z21, Z11, Z20
+	VMOVUPS      192(CX)(R12*8), Z21
+	VFMADD231PS  Z21, Z4, Z19
+	VFMADD231PS  Z21, Z12, Z20
+	VMOVUPS      256(CX)(R12*8), Z21
+	VFMADD231PS  Z21, Z5, Z19
+	VFMADD231PS  Z21, Z13, Z20
+	VMOVUPS      320(CX)(R12*8), Z21
+	VFMADD231PS  Z21, Z6, Z19
+	VFMADD231PS  Z21, Z14, Z20
+	VMOVUPS      384(CX)(R12*8), Z21
+	VFMADD231PS  Z21, Z7, Z19
+	VFMADD231PS  Z21, Z15, Z20
+	VMOVUPS      448(CX)(R12*8), Z21
+	VFMADD231PS  Z21, Z8, Z19
+	VFMADD231PS  Z21, Z16, Z20
+	VINSERTF64X4 $0x01, Y18, Z17, Z21
+	VSHUFF64X2   $0xee, Z18, Z17, Z18
+	VADDPS       Z21, Z18, Z17
+	VINSERTF64X4 $0x01, Y20, Z19, Z21
+	VSHUFF64X2   $0xee, Z20, Z19, Z18
+	VADDPS       Z21, Z18, Z19
+	VSHUFF32X4   $0x88, Z19, Z17, Z21
+	VSHUFF32X4   $0xdd, Z19, Z17, Z18
+	VADDPS       Z21, Z18, Z17
+	VPERMILPS    $0x4e, Z17, Z21
+	VADDPS       Z17, Z21, Z17
+	VPERMILPS    $0xb1, Z17, Z21
+	VADDPS       Z17, Z21, Z17
+	VPERMPS      Z17, Z0, Z21
+	VADDPS       (BX), X21, X21
+	VMOVUPS      X21, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R9
+	JGE          sharedTwo
 
-	// dw[k:k+8] += sums
-	VADDPS  (AX)(R9*4), Y13, Y13
-	VMOVUPS Y13, (AX)(R9*4)
-	ADDQ    $0x08, R9
-	SUBQ    $0x08, R10
-	CMPQ    R10, $0x08
-	JGE     group8
+sharedLast:
+	// if shared > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R9
+	JEQ          sharedDone
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VMOVUPS      (CX)(R12*8), Z18
+	VMULPS       Z18, Z1, Z17
+	VMULPS       Z18, Z9, Z18
+	VMOVUPS      64(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z2, Z17
+	VFMADD231PS  Z19, Z10, Z18
+	VMOVUPS      128(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z3, Z17
+	VFMADD231PS  Z19, Z11, Z18
+	VMOVUPS      192(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z4, Z17
+	VFMADD231PS  Z19, Z12, Z18
+	VMOVUPS      256(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z5, Z17
+	VFMADD231PS  Z19, Z13, Z18
+	VMOVUPS      320(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z6, Z17
+	VFMADD231PS  Z19, Z14, Z18
+	VMOVUPS      384(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z7, Z17
+	VFMADD231PS  Z19, Z15, Z18
+	VMOVUPS      448(CX)(R12*8), Z19
+	VFMADD231PS  Z19, Z8, Z17
+	VFMADD231PS  Z19, Z16, Z18
+	VINSERTF64X4 $0x01, Y18, Z17, Z19
+	VSHUFF64X2   $0xee, Z18, Z17, Z17
+	VADDPS       Z19, Z17, Z17
+	VSHUFF32X4   $0x88, Z17, Z17, Z19
+	VSHUFF32X4   $0xdd, Z17, Z17, Z17
+	VADDPS       Z19, Z17, Z17
+	VPERMILPS    $0x4e, Z17, Z19
+	VADDPS       Z17, Z19, Z17
+	VPERMILPS    $0xb1, Z17, Z19
+	VADDPS       Z17, Z19, Z17
+	VPERMPS      Z17, Z0, Z19
+	VMOVSD       (BX), X17
+	VADDPS       X17, X19, X19
+	VMOVSD       X19, (BX)
+	ADDQ         $0x08, BX
 
-group8Done:
-	// for ; left >= 4; left, k = left-4, k+4 {
-	CMPQ R10, $0x04
-	JLT  group4Done
+sharedDone:
+	// for ; own >= 2; own -= 2 { dw[0], dw[1], dw[2], dw[3] += two own steps }
+	SUBQ $0x02, R10
+	JLT  ownLast
 
-	// s[i] = y * x[idx[k+i]], 16 partial sums each, i < 4
-	MOVQ         (DI)(R9*2), R13
-	MOVWQZX      R13, R11
-	SHRQ         $0x10, R13
-	IMUL3Q       $+256, R11, R11
-	VMULPS       (DX)(R11*1), Z1, Z5
-	VFMADD231PS  64(DX)(R11*1), Z2, Z5
-	VFMADD231PS  128(DX)(R11*1), Z3, Z5
-	VFMADD231PS  192(DX)(R11*1), Z4, Z5
-	MOVWQZX      R13, R11
-	SHRQ         $0x10, R13
-	IMUL3Q       $+256, R11, R11
-	VMULPS       (DX)(R11*1), Z1, Z6
-	VFMADD231PS  64(DX)(R11*1), Z2, Z6
-	VFMADD231PS  128(DX)(R11*1), Z3, Z6
-	VFMADD231PS  192(DX)(R11*1), Z4, Z6
-	MOVWQZX      R13, R11
-	SHRQ         $0x10, R13
-	IMUL3Q       $+256, R11, R11
-	VMULPS       (DX)(R11*1), Z1, Z7
-	VFMADD231PS  64(DX)(R11*1), Z2, Z7
-	VFMADD231PS  128(DX)(R11*1), Z3, Z7
-	VFMADD231PS  192(DX)(R11*1), Z4, Z7
-	MOVWQZX      R13, R11
-	IMUL3Q       $+256, R11, R11
-	VMULPS       (DX)(R11*1), Z1, Z8
-	VFMADD231PS  64(DX)(R11*1), Z2, Z8
-	VFMADD231PS  128(DX)(R11*1), Z3, Z8
-	VFMADD231PS  192(DX)(R11*1), Z4, Z8
-	VINSERTF64X4 $0x01, Y6, Z5, Z9
-	VSHUFF64X2   $0xee, Z6, Z5, Z6
-	VADDPS       Z9, Z6, Z5
-	VINSERTF64X4 $0x01, Y8, Z7, Z9
-	VSHUFF64X2   $0xee, Z8, Z7, Z6
-	VADDPS       Z9, Z6, Z7
-	VSHUFF32X4   $0x88, Z7, Z5, Z9
-	VSHUFF32X4   $0xdd, Z7, Z5, Z6
-	VADDPS       Z9, Z6, Z5
-	VPERMILPS    $0x4e, Z5, Z9
-	VADDPS       Z5, Z9, Z5
-	VPERMILPS    $0xb1, Z5, Z9
-	VADDPS       Z5, Z9, Z5
-	VPERMPS      Z5, Z0, Z9
+ownTwo:
+	MOVL         (DX), DI
+	MOVWQZX      DI, R12
+	SHRL         $0x10, DI
+	ADDQ         $0x04, DX
+	VMULPS       (CX)(R12*8), Z1, Z17
+	VMULPS       (CX)(DI*8), Z9, Z18
+	VFMADD231PS  64(CX)(R12*8), Z2, Z17
+	VFMADD231PS  64(CX)(DI*8), Z10, Z18
+	VFMADD231PS  128(CX)(R12*8), Z3, Z17
+	VFMADD231PS  128(CX)(DI*8), Z11, Z18
+	VFMADD231PS  192(CX)(R12*8), Z4, Z17
+	VFMADD231PS  192(CX)(DI*8), Z12, Z18
+	VFMADD231PS  256(CX)(R12*8), Z5, Z17
+	VFMADD231PS  256(CX)(DI*8), Z13, Z18
+	VFMADD231PS  320(CX)(R12*8), Z6, Z17
+	VFMADD231PS  320(CX)(DI*8), Z14, Z18
+	VFMADD231PS  384(CX)(R12*8), Z7, Z17
+	VFMADD231PS  384(CX)(DI*8), Z15, Z18
+	VFMADD231PS  448(CX)(R12*8), Z8, Z17
+	VFMADD231PS  448(CX)(DI*8), Z16, Z18
+	MOVL         (DX), DI
+	MOVWQZX      DI, R12
+	SHRL         $0x10, DI
+	ADDQ         $0x04, DX
+	VMULPS       (CX)(R12*8), Z1, Z19
+	VMULPS       (CX)(DI*8), Z9, Z20
+	VFMADD231PS  64(CX)(R12*8), Z2, Z19
+	VFMADD231PS  64(CX)(DI*8), Z10, Z20
+	VFMADD231PS  128(CX)(R12*8), Z3, Z19
+	VFMADD231PS  128(CX)(DI*8), Z11, Z20
+	VFMADD231PS  192(CX)(R12*8), Z4, Z19
+	VFMADD231PS  192(CX)(DI*8), Z12, Z20
+	VFMADD231PS  256(CX)(R12*8), Z5, Z19
+	VFMADD231PS  256(CX)(DI*8), Z13, Z20
+	VFMADD231PS  320(CX)(R12*8), Z6, Z19
+	VFMADD231PS  320(CX)(DI*8), Z14, Z20
+	VFMADD231PS  384(CX)(R12*8), Z7, Z19
+	VFMADD231PS  384(CX)(DI*8), Z15, Z20
+	VFMADD231PS  448(CX)(R12*8), Z8, Z19
+	VFMADD231PS  448(CX)(DI*8), Z16, Z20
+	VINSERTF64X4 $0x01, Y18, Z17, Z21
+	VSHUFF64X2   $0xee, Z18, Z17, Z18
+	VADDPS       Z21, Z18, Z17
+	VINSERTF64X4 $0x01, Y20, Z19, Z21
+	VSHUFF64X2   $0xee, Z20, Z19, Z18
+	VADDPS       Z21, Z18, Z19
+	VSHUFF32X4   $0x88, Z19, Z17, Z21
+	VSHUFF32X4   $0xdd, Z19, Z17, Z18
+	VADDPS       Z21, Z18, Z17
+	VPERMILPS    $0x4e, Z17, Z21
+	VADDPS       Z17, Z21, Z17
+	VPERMILPS    $0xb1, Z17, Z21
+	VADDPS       Z17, Z21, Z17
+	VPERMPS      Z17, Z0, Z21
+	VADDPS       (BX), X21, X21
+	VMOVUPS      X21, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R10
+	JGE          ownTwo
 
-	// dw[k:k+4] += sums
-	VADDPS  (AX)(R9*4), X9, X9
-	VMOVUPS X9, (AX)(R9*4)
-	ADDQ    $0x04, R9
-	SUBQ    $0x04, R10
+ownLast:
+	// if own > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R10
+	JEQ          ownDone
+	MOVL         (DX), DI
+	MOVWQZX      DI, R12
+	SHRL         $0x10, DI
+	ADDQ         $0x04, DX
+	VMULPS       (CX)(R12*8), Z1, Z17
+	VMULPS       (CX)(DI*8), Z9, Z9
+	VFMADD231PS  64(CX)(R12*8), Z2, Z17
+	VFMADD231PS  64(CX)(DI*8), Z10, Z9
+	VFMADD231PS  128(CX)(R12*8), Z3, Z17
+	VFMADD231PS  128(CX)(DI*8), Z11, Z9
+	VFMADD231PS  192(CX)(R12*8), Z4, Z17
+	VFMADD231PS  192(CX)(DI*8), Z12, Z9
+	VFMADD231PS  256(CX)(R12*8), Z5, Z17
+	VFMADD231PS  256(CX)(DI*8), Z13, Z9
+	VFMADD231PS  320(CX)(R12*8), Z6, Z17
+	VFMADD231PS  320(CX)(DI*8), Z14, Z9
+	VFMADD231PS  384(CX)(R12*8), Z7, Z17
+	VFMADD231PS  384(CX)(DI*8), Z15, Z9
+	VFMADD231PS  448(CX)(R12*8), Z8, Z17
+	VFMADD231PS  448(CX)(DI*8), Z16, Z9
+	VINSERTF64X4 $0x01, Y9, Z17, Z10
+	VSHUFF64X2   $0xee, Z9, Z17, Z9
+	VADDPS       Z10, Z9, Z17
+	VSHUFF32X4   $0x88, Z17, Z17, Z10
+	VSHUFF32X4   $0xdd, Z17, Z17, Z9
+	VADDPS       Z10, Z9, Z17
+	VPERMILPS    $0x4e, Z17, Z10
+	VADDPS       Z17, Z10, Z17
+	VPERMILPS    $0xb1, Z17, Z10
+	VADDPS       Z17, Z10, Z17
+	VPERMPS      Z17, Z0, Z10
+	VMOVSD       (BX), X9
+	VADDPS       X9, X10, X10
+	VMOVSD       X10, (BX)
+	ADDQ         $0x08, BX
 
-group4Done:
-	// for ; left >= 1; left, k = left-1, k+1 {
-	CMPQ R10, $0x01
-	JLT  group1Done
+ownDone:
+	// for ; left > 0; left-- { dw[0] += a * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
 
-group1:
-	// s[i] = y * x[idx[k+i]], 16 partial sums each, i < 1
-	MOVWQZX       (DI)(R9*2), R11
-	IMUL3Q        $+256, R11, R11
-	VMULPS        (DX)(R11*1), Z1, Z5
-	VFMADD231PS   64(DX)(R11*1), Z2, Z5
-	VFMADD231PS   128(DX)(R11*1), Z3, Z5
-	VFMADD231PS   192(DX)(R11*1), Z4, Z5
-	VEXTRACTF64X4 $0x01, Z5, Y6
-	VADDPS        Y5, Y6, Y5
-	VEXTRACTF128  $0x01, Y5, X6
-	VADDPS        X5, X6, X5
-	VPERMILPS     $0x4e, X5, X6
-	VADDPS        X5, X6, X5
-	VPERMILPS     $0xb1, X5, X6
-	VADDPS        X5, X6, X5
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VMULPS       (CX)(R12*8), Z1, Z9
+	VFMADD231PS  64(CX)(R12*8), Z2, Z9
+	VFMADD231PS  128(CX)(R12*8), Z3, Z9
+	VFMADD231PS  192(CX)(R12*8), Z4, Z9
+	VFMADD231PS  256(CX)(R12*8), Z5, Z9
+	VFMADD231PS  320(CX)(R12*8), Z6, Z9
+	VFMADD231PS  384(CX)(R12*8), Z7, Z9
+	VFMADD231PS  448(CX)(R12*8), Z8, Z9
+	VINSERTF64X4 $0x01, Y9, Z9, Z10
+	VSHUFF64X2   $0xee, Z9, Z9, Z9
+	VADDPS       Z10, Z9, Z9
+	VSHUFF32X4   $0x88, Z9, Z9, Z10
+	VSHUFF32X4   $0xdd, Z9, Z9, Z9
+	VADDPS       Z10, Z9, Z9
+	VPERMILPS    $0x4e, Z9, Z10
+	VADDPS       Z9, Z10, Z9
+	VPERMILPS    $0xb1, Z9, Z10
+	VADDPS       Z9, Z10, Z9
+	VPERMPS      Z9, Z0, Z10
+	VADDSS       (BX), X10, X10
+	VMOVSS       X10, (BX)
+	ADDQ         $0x04, BX
+	DECQ         R11
+	JNE          left
 
-	// dw[k] += sum
-	VADDSS (AX)(R9*4), X5, X6
-	VMOVSS X6, (AX)(R9*4)
-	ADDQ   $0x01, R9
-	SUBQ   $0x01, R10
-	CMPQ   R10, $0x01
-	JGE    group1
-
-group1Done:
-	// dy, lo, hi = dy[P:], lo[1:], hi[1:]
-	ADDQ $+256, CX
-	ADDQ $0x04, BX
-	ADDQ $0x04, SI
-	DECQ R8
-	JNE  row
+leftDone:
+	JMP pair
 
 end:
 	VZEROUPPER
@@ -441,10 +678,10 @@ DATA sddmmOrder<>+0(SB)/4, $0x00000000
 DATA sddmmOrder<>+4(SB)/4, $0x00000004
 DATA sddmmOrder<>+8(SB)/4, $0x00000008
 DATA sddmmOrder<>+12(SB)/4, $0x0000000c
-DATA sddmmOrder<>+16(SB)/4, $0x00000001
-DATA sddmmOrder<>+20(SB)/4, $0x00000005
-DATA sddmmOrder<>+24(SB)/4, $0x00000009
-DATA sddmmOrder<>+28(SB)/4, $0x0000000d
+DATA sddmmOrder<>+16(SB)/4, $0x00000000
+DATA sddmmOrder<>+20(SB)/4, $0x00000000
+DATA sddmmOrder<>+24(SB)/4, $0x00000000
+DATA sddmmOrder<>+28(SB)/4, $0x00000000
 DATA sddmmOrder<>+32(SB)/4, $0x00000000
 DATA sddmmOrder<>+36(SB)/4, $0x00000000
 DATA sddmmOrder<>+40(SB)/4, $0x00000000
@@ -455,149 +692,220 @@ DATA sddmmOrder<>+56(SB)/4, $0x00000000
 DATA sddmmOrder<>+60(SB)/4, $0x00000000
 GLOBL sddmmOrder<>(SB), RODATA|NOPTR, $64
 
-// func panelSDDMMAVX2(dw []float32, dy []float32, x []float32, lo []int32, hi []int32, idx []uint16)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·panelSDDMMAVX2(SB), NOSPLIT, $0-144
-	MOVQ  dw_base+0(FP), AX
-	MOVQ  dy_base+24(FP), CX
-	MOVQ  x_base+48(FP), DX
-	MOVQ  lo_base+72(FP), BX
-	MOVQ  hi_base+96(FP), SI
-	MOVQ  idx_base+120(FP), DI
-	MOVQ  lo_len+80(FP), R8
-	TESTQ R8, R8
-	JEQ   end
+// func panelSDDMMAVX2(dw []float32, dy []float32, x []float32, code []uint16)
+// Requires: AVX, FMA3
+TEXT ·panelSDDMMAVX2(SB), NOSPLIT, $0-96
+	MOVQ dy_base+24(FP), AX
+	MOVQ x_base+48(FP), CX
+	MOVQ code_base+72(FP), DX
+	MOVQ dw_base+0(FP), BX
+	MOVQ code_len+80(FP), SI
 
-	// far = &lo[n-1]
-	LEAQ -4(BX)(R8*4), R12
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
 
-row:
-	// prefetch idx and w of row 6 ahead, at most the last
-	LEAQ       24(BX), R11
-	CMPQ       R11, R12
-	CMOVQHI    R12, R11
-	MOVLQSX    (R11), R11
-	PREFETCHT0 (DI)(R11*2)
-	PREFETCHT0 64(DI)(R11*2)
-	PREFETCHT0 (AX)(R11*4)
-	PREFETCHT0 64(AX)(R11*4)
+pair:
+	CMPQ DX, SI
+	JAE  end
 
-	// y = dy[:P]
-	VMOVUPS (CX), Y0
-	VMOVUPS 32(CX), Y1
-	VMOVUPS 64(CX), Y2
-	VMOVUPS 96(CX), Y3
-	VMOVUPS 128(CX), Y4
-	VMOVUPS 160(CX), Y5
-	VMOVUPS 192(CX), Y6
-	VMOVUPS 224(CX), Y7
+	// codeAt, valsAt = code, vals; for part = 0; part < P; part += P/4 {
+	MOVQ DX, R14
+	MOVQ BX, R15
+	XORQ R12, R12
 
-	// k, left = lo[0], hi[0]-lo[0]
-	MOVLQSX (BX), R9
-	MOVLQSX (SI), R10
-	SUBQ    R9, R10
+part:
+	MOVQ R14, DX
+	MOVQ R15, BX
+	LEAQ (CX)(R12*1), R13
 
-	// for ; left >= 4; left, k = left-4, k+4 {
-	CMPQ R10, $0x04
-	JLT  group4Done
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x09, DI
+	ADDQ    AX, DI
+	SHLQ    $0x09, R8
+	ADDQ    AX, R8
+	ADDQ    R12, DI
+	ADDQ    R12, R8
+	ADDQ    $0x0a, DX
 
-group4:
-	// s[i] = y * x[idx[k+i]], 8 partial sums each, i < 4
-	MOVQ         (DI)(R9*2), R13
-	MOVWQZX      R13, R11
-	SHRQ         $0x10, R13
-	IMUL3Q       $+256, R11, R11
-	VMULPS       (DX)(R11*1), Y0, Y8
-	VFMADD231PS  32(DX)(R11*1), Y1, Y8
-	VFMADD231PS  64(DX)(R11*1), Y2, Y8
-	VFMADD231PS  96(DX)(R11*1), Y3, Y8
-	VFMADD231PS  128(DX)(R11*1), Y4, Y8
-	VFMADD231PS  160(DX)(R11*1), Y5, Y8
-	VFMADD231PS  192(DX)(R11*1), Y6, Y8
-	VFMADD231PS  224(DX)(R11*1), Y7, Y8
-	MOVWQZX      R13, R11
-	SHRQ         $0x10, R13
-	IMUL3Q       $+256, R11, R11
-	VMULPS       (DX)(R11*1), Y0, Y9
-	VFMADD231PS  32(DX)(R11*1), Y1, Y9
-	VFMADD231PS  64(DX)(R11*1), Y2, Y9
-	VFMADD231PS  96(DX)(R11*1), Y3, Y9
-	VFMADD231PS  128(DX)(R11*1), Y4, Y9
-	VFMADD231PS  160(DX)(R11*1), Y5, Y9
-	VFMADD231PS  192(DX)(R11*1), Y6, Y9
-	VFMADD231PS  224(DX)(R11*1), Y7, Y9
-	MOVWQZX      R13, R11
-	SHRQ         $0x10, R13
-	IMUL3Q       $+256, R11, R11
-	VMULPS       (DX)(R11*1), Y0, Y10
-	VFMADD231PS  32(DX)(R11*1), Y1, Y10
-	VFMADD231PS  64(DX)(R11*1), Y2, Y10
-	VFMADD231PS  96(DX)(R11*1), Y3, Y10
-	VFMADD231PS  128(DX)(R11*1), Y4, Y10
-	VFMADD231PS  160(DX)(R11*1), Y5, Y10
-	VFMADD231PS  192(DX)(R11*1), Y6, Y10
-	VFMADD231PS  224(DX)(R11*1), Y7, Y10
-	MOVWQZX      R13, R11
-	IMUL3Q       $+256, R11, R11
-	VMULPS       (DX)(R11*1), Y0, Y11
-	VFMADD231PS  32(DX)(R11*1), Y1, Y11
-	VFMADD231PS  64(DX)(R11*1), Y2, Y11
-	VFMADD231PS  96(DX)(R11*1), Y3, Y11
-	VFMADD231PS  128(DX)(R11*1), Y4, Y11
-	VFMADD231PS  160(DX)(R11*1), Y5, Y11
-	VFMADD231PS  192(DX)(R11*1), Y6, Y11
-	VFMADD231PS  224(DX)(R11*1), Y7, Y11
+	// a, b = dy[a], dy[b]
+	VMOVUPS (DI), Y0
+	VMOVUPS (R8), Y4
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 32(R8), Y5
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 64(R8), Y6
+	VMOVUPS 96(DI), Y3
+	VMOVUPS 96(R8), Y7
+
+	// for ; shared >= 2; shared -= 2 { dw[0], dw[1], dw[2], dw[3] += two shared steps }
+	SUBQ $0x02, R9
+	JLT  sharedLast
+
+sharedTwo:
+	MOVWQZX      (DX), DI
+	ADDQ         $0x02, DX
+	VMOVUPS      (R13)(DI*8), Y9
+	VMULPS       Y9, Y0, Y8
+	VMULPS       Y9, Y4, Y9
+	VMOVUPS      32(R13)(DI*8), Y10
+	VFMADD231PS  Y10, Y1, Y8
+	VFMADD231PS  Y10, Y5, Y9
+	VMOVUPS      64(R13)(DI*8), Y10
+	VFMADD231PS  Y10, Y2, Y8
+	VFMADD231PS  Y10, Y6, Y9
+	VMOVUPS      96(R13)(DI*8), Y10
+	VFMADD231PS  Y10, Y3, Y8
+	VFMADD231PS  Y10, Y7, Y9
+	MOVWQZX      (DX), DI
+	ADDQ         $0x02, DX
+	VMOVUPS      (R13)(DI*8), Y11
+	VMULPS       Y11, Y0, Y10
+	VMULPS       Y11, Y4, Y11
+	VMOVUPS      32(R13)(DI*8), Y12
+	VFMADD231PS  Y12, Y1, Y10
+	VFMADD231PS  Y12, Y5, Y11
+	VMOVUPS      64(R13)(DI*8), Y12
+	VFMADD231PS  Y12, Y2, Y10
+	VFMADD231PS  Y12, Y6, Y11
+	VMOVUPS      96(R13)(DI*8), Y12
+	VFMADD231PS  Y12, Y3, Y10
+	VFMADD231PS  Y12, Y7, Y11
 	VHADDPS      Y9, Y8, Y8
 	VHADDPS      Y11, Y10, Y10
 	VHADDPS      Y10, Y8, Y8
 	VEXTRACTF128 $0x01, Y8, X9
 	VADDPS       X8, X9, X9
+	VADDPS       (BX), X9, X9
+	VMOVUPS      X9, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R9
+	JGE          sharedTwo
 
-	// dw[k:k+4] += sums
-	VADDPS  (AX)(R9*4), X9, X9
-	VMOVUPS X9, (AX)(R9*4)
-	ADDQ    $0x04, R9
-	SUBQ    $0x04, R10
-	CMPQ    R10, $0x04
-	JGE     group4
-
-group4Done:
-	// for ; left >= 1; left, k = left-1, k+1 {
-	CMPQ R10, $0x01
-	JLT  group1Done
-
-group1:
-	// s[i] = y * x[idx[k+i]], 8 partial sums each, i < 1
-	MOVWQZX      (DI)(R9*2), R11
-	IMUL3Q       $+256, R11, R11
-	VMULPS       (DX)(R11*1), Y0, Y8
-	VFMADD231PS  32(DX)(R11*1), Y1, Y8
-	VFMADD231PS  64(DX)(R11*1), Y2, Y8
-	VFMADD231PS  96(DX)(R11*1), Y3, Y8
-	VFMADD231PS  128(DX)(R11*1), Y4, Y8
-	VFMADD231PS  160(DX)(R11*1), Y5, Y8
-	VFMADD231PS  192(DX)(R11*1), Y6, Y8
-	VFMADD231PS  224(DX)(R11*1), Y7, Y8
-	VHADDPS      Y8, Y8, Y8
+sharedLast:
+	// if shared > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R9
+	JEQ          sharedDone
+	MOVWQZX      (DX), DI
+	ADDQ         $0x02, DX
+	VMOVUPS      (R13)(DI*8), Y9
+	VMULPS       Y9, Y0, Y8
+	VMULPS       Y9, Y4, Y9
+	VMOVUPS      32(R13)(DI*8), Y10
+	VFMADD231PS  Y10, Y1, Y8
+	VFMADD231PS  Y10, Y5, Y9
+	VMOVUPS      64(R13)(DI*8), Y10
+	VFMADD231PS  Y10, Y2, Y8
+	VFMADD231PS  Y10, Y6, Y9
+	VMOVUPS      96(R13)(DI*8), Y10
+	VFMADD231PS  Y10, Y3, Y8
+	VFMADD231PS  Y10, Y7, Y9
+	VHADDPS      Y9, Y8, Y8
 	VHADDPS      Y8, Y8, Y8
 	VEXTRACTF128 $0x01, Y8, X9
 	VADDPS       X8, X9, X9
+	VMOVSD       (BX), X8
+	VADDPS       X8, X9, X9
+	VMOVSD       X9, (BX)
+	ADDQ         $0x08, BX
 
-	// dw[k] += sum
-	VADDSS (AX)(R9*4), X9, X9
-	VMOVSS X9, (AX)(R9*4)
-	ADDQ   $0x01, R9
-	SUBQ   $0x01, R10
-	CMPQ   R10, $0x01
-	JGE    group1
+sharedDone:
+	// for ; own >= 2; own -= 2 { dw[0], dw[1], dw[2], dw[3] += two own steps }
+	SUBQ $0x02, R10
+	JLT  ownLast
 
-group1Done:
-	// dy, lo, hi = dy[P:], lo[1:], hi[1:]
-	ADDQ $+256, CX
-	ADDQ $0x04, BX
-	ADDQ $0x04, SI
-	DECQ R8
-	JNE  row
+ownTwo:
+	MOVL         (DX), R8
+	MOVWQZX      R8, DI
+	SHRL         $0x10, R8
+	ADDQ         $0x04, DX
+	VMULPS       (R13)(DI*8), Y0, Y8
+	VMULPS       (R13)(R8*8), Y4, Y9
+	VFMADD231PS  32(R13)(DI*8), Y1, Y8
+	VFMADD231PS  32(R13)(R8*8), Y5, Y9
+	VFMADD231PS  64(R13)(DI*8), Y2, Y8
+	VFMADD231PS  64(R13)(R8*8), Y6, Y9
+	VFMADD231PS  96(R13)(DI*8), Y3, Y8
+	VFMADD231PS  96(R13)(R8*8), Y7, Y9
+	MOVL         (DX), R8
+	MOVWQZX      R8, DI
+	SHRL         $0x10, R8
+	ADDQ         $0x04, DX
+	VMULPS       (R13)(DI*8), Y0, Y10
+	VMULPS       (R13)(R8*8), Y4, Y11
+	VFMADD231PS  32(R13)(DI*8), Y1, Y10
+	VFMADD231PS  32(R13)(R8*8), Y5, Y11
+	VFMADD231PS  64(R13)(DI*8), Y2, Y10
+	VFMADD231PS  64(R13)(R8*8), Y6, Y11
+	VFMADD231PS  96(R13)(DI*8), Y3, Y10
+	VFMADD231PS  96(R13)(R8*8), Y7, Y11
+	VHADDPS      Y9, Y8, Y8
+	VHADDPS      Y11, Y10, Y10
+	VHADDPS      Y10, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VADDPS       X8, X9, X9
+	VADDPS       (BX), X9, X9
+	VMOVUPS      X9, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R10
+	JGE          ownTwo
+
+ownLast:
+	// if own > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R10
+	JEQ          ownDone
+	MOVL         (DX), R8
+	MOVWQZX      R8, DI
+	SHRL         $0x10, R8
+	ADDQ         $0x04, DX
+	VMULPS       (R13)(DI*8), Y0, Y8
+	VMULPS       (R13)(R8*8), Y4, Y4
+	VFMADD231PS  32(R13)(DI*8), Y1, Y8
+	VFMADD231PS  32(R13)(R8*8), Y5, Y4
+	VFMADD231PS  64(R13)(DI*8), Y2, Y8
+	VFMADD231PS  64(R13)(R8*8), Y6, Y4
+	VFMADD231PS  96(R13)(DI*8), Y3, Y8
+	VFMADD231PS  96(R13)(R8*8), Y7, Y4
+	VHADDPS      Y4, Y8, Y8
+	VHADDPS      Y8, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X4
+	VADDPS       X8, X4, X4
+	VMOVSD       (BX), X5
+	VADDPS       X5, X4, X4
+	VMOVSD       X4, (BX)
+	ADDQ         $0x08, BX
+
+ownDone:
+	// for ; left > 0; left-- { dw[0] += a * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), DI
+	ADDQ         $0x02, DX
+	VMULPS       (R13)(DI*8), Y0, Y4
+	VFMADD231PS  32(R13)(DI*8), Y1, Y4
+	VFMADD231PS  64(R13)(DI*8), Y2, Y4
+	VFMADD231PS  96(R13)(DI*8), Y3, Y4
+	VHADDPS      Y4, Y4, Y4
+	VHADDPS      Y4, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X4, X5, X5
+	VADDSS       (BX), X5, X5
+	VMOVSS       X5, (BX)
+	ADDQ         $0x04, BX
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	ADDQ $0x00000080, R12
+	CMPQ R12, $0x00000200
+	JLT  part
+	JMP  pair
 
 end:
 	VZEROUPPER

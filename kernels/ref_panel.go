@@ -3,85 +3,76 @@ package kernels
 // panel is one feature of a panel: its value for each of the tokens.
 type panel = [PanelTokens]float32
 
-// panelSpMMRef adds four kept weights at a time, so that a destination is
-// loaded and stored once for four multiply-adds. Each element sums its kept
-// weights in ascending order of k.
-func panelSpMMRef(dst, x []float32, lo, hi []int32, idx []uint16, w []float32) {
-	hi = hi[:len(lo)]
-	for r := range lo {
-		d := (*panel)(dst[r*PanelTokens:])
-		ix := idx[lo[r]:hi[r]]
-		ws := w[lo[r]:hi[r]][:len(ix)]
-		for len(ix) >= 4 && len(ws) >= 4 {
-			x0 := (*panel)(x[int(ix[0])*PanelTokens:])
-			x1 := (*panel)(x[int(ix[1])*PanelTokens:])
-			x2 := (*panel)(x[int(ix[2])*PanelTokens:])
-			x3 := (*panel)(x[int(ix[3])*PanelTokens:])
-			w0, w1, w2, w3 := ws[0], ws[1], ws[2], ws[3]
-			for t := 0; t < PanelTokens-1; t += 2 {
-				d[t] = d[t] + float32(w0*x0[t]) + float32(w1*x1[t]) + float32(w2*x2[t]) + float32(w3*x3[t])
-				d[t+1] = d[t+1] + float32(w0*x0[t+1]) + float32(w1*x1[t+1]) + float32(w2*x2[t+1]) + float32(w3*x3[t+1])
+// feature returns the panel of a column of the code.
+func feature(x []float32, col uint16) *panel { return (*panel)(x[int(col)*2:]) }
+
+// panelSpMMRef adds each kept weight in the order of the code.
+func panelSpMMRef(dst, x []float32, code []uint16, w []float32) {
+	for len(code) > 0 {
+		a, b := (*panel)(dst[int(code[0])*PanelTokens:]), (*panel)(dst[int(code[1])*PanelTokens:])
+		shared, own, left := int(code[2]), int(code[3]), int(code[4])
+		code = code[pairHeader:]
+		for _, j := range code[:shared] {
+			xj, wa, wb := feature(x, j), w[0], w[1]
+			for t, v := range xj {
+				a[t] += float32(wa * v)
+				b[t] += float32(wb * v)
 			}
-			ix, ws = ix[4:], ws[4:]
+			w = w[2:]
 		}
-		for k, j := range ix {
-			xk := (*panel)(x[int(j)*PanelTokens:])
-			wk := ws[k]
-			for t := range d {
-				d[t] += float32(wk * xk[t])
+		for i := range own {
+			xa, xb, wa, wb := feature(x, code[shared+2*i]), feature(x, code[shared+2*i+1]), w[0], w[1]
+			for t := range xa {
+				a[t] += float32(wa * xa[t])
+				b[t] += float32(wb * xb[t])
 			}
+			w = w[2:]
 		}
+		for _, j := range code[shared+2*own:][:left] {
+			xj, wa := feature(x, j), w[0]
+			for t, v := range xj {
+				a[t] += float32(wa * v)
+			}
+			w = w[1:]
+		}
+		code = code[codeLen(shared, own, left):]
 	}
 }
 
-// panelSDDMMRef computes four places at a time, which share the loads of dy.
-// Each place sums its even tokens and its odd ones apart.
-func panelSDDMMRef(dw, dy, x []float32, lo, hi []int32, idx []uint16) {
-	hi = hi[:len(lo)]
-	for r := range lo {
-		d := (*panel)(dy[r*PanelTokens:])
-		ix := idx[lo[r]:hi[r]]
-		out := dw[lo[r]:hi[r]][:len(ix)]
-		for len(ix) >= 4 && len(out) >= 4 {
-			x0 := (*panel)(x[int(ix[0])*PanelTokens:])
-			x1 := (*panel)(x[int(ix[1])*PanelTokens:])
-			x2 := (*panel)(x[int(ix[2])*PanelTokens:])
-			x3 := (*panel)(x[int(ix[3])*PanelTokens:])
-			var even0, even1, even2, even3, odd0, odd1, odd2, odd3 float32
-			for t := 0; t < PanelTokens-3; t += 4 {
-				e, o := d[t], d[t+1]
-				even0 += float32(e * x0[t])
-				even1 += float32(e * x1[t])
-				even2 += float32(e * x2[t])
-				even3 += float32(e * x3[t])
-				odd0 += float32(o * x0[t+1])
-				odd1 += float32(o * x1[t+1])
-				odd2 += float32(o * x2[t+1])
-				odd3 += float32(o * x3[t+1])
-				e, o = d[t+2], d[t+3]
-				even0 += float32(e * x0[t+2])
-				even1 += float32(e * x1[t+2])
-				even2 += float32(e * x2[t+2])
-				even3 += float32(e * x3[t+2])
-				odd0 += float32(o * x0[t+3])
-				odd1 += float32(o * x1[t+3])
-				odd2 += float32(o * x2[t+3])
-				odd3 += float32(o * x3[t+3])
-			}
-			out[0] += even0 + odd0
-			out[1] += even1 + odd1
-			out[2] += even2 + odd2
-			out[3] += even3 + odd3
-			ix, out = ix[4:], out[4:]
+// panelSDDMMRef computes the two places of a step at a time. Each place sums
+// its tokens in four chains.
+func panelSDDMMRef(dw, dy, x []float32, code []uint16) {
+	for len(code) > 0 {
+		a, b := (*panel)(dy[int(code[0])*PanelTokens:]), (*panel)(dy[int(code[1])*PanelTokens:])
+		shared, own, left := int(code[2]), int(code[3]), int(code[4])
+		code = code[pairHeader:]
+		for _, j := range code[:shared] {
+			xj := feature(x, j)
+			dw[0] += dotPanel(a, xj)
+			dw[1] += dotPanel(b, xj)
+			dw = dw[2:]
 		}
-		for k, j := range ix {
-			xk := (*panel)(x[int(j)*PanelTokens:])
-			var even, odd float32
-			for t := 0; t < PanelTokens-1; t += 2 {
-				even += float32(d[t] * xk[t])
-				odd += float32(d[t+1] * xk[t+1])
-			}
-			out[k] += even + odd
+		for i := range own {
+			dw[0] += dotPanel(a, feature(x, code[shared+2*i]))
+			dw[1] += dotPanel(b, feature(x, code[shared+2*i+1]))
+			dw = dw[2:]
 		}
+		for _, j := range code[shared+2*own:][:left] {
+			dw[0] += dotPanel(a, feature(x, j))
+			dw = dw[1:]
+		}
+		code = code[codeLen(shared, own, left):]
 	}
+}
+
+// dotPanel returns the sum of a[t]*b[t] in four chains.
+func dotPanel(a, b *panel) float32 {
+	var s0, s1, s2, s3 float32
+	for t := 0; t < PanelTokens-3; t += 4 {
+		s0 += float32(a[t] * b[t])
+		s1 += float32(a[t+1] * b[t+1])
+		s2 += float32(a[t+2] * b[t+2])
+		s3 += float32(a[t+3] * b[t+3])
+	}
+	return (s0 + s1) + (s2 + s3)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spdfctl/spdfctl/kernels"
+	"github.com/spdfctl/spdfctl/kernels/kerneltest"
 )
 
 func TestTileAMD64(t *testing.T) {
@@ -48,70 +49,66 @@ func TestTileAMD64(t *testing.T) {
 
 // panelCase is one call of the sparse micro-kernels.
 type panelCase struct {
-	rows, features int
-	lo, hi         []int32
-	idx            []uint16
-	x, y, w        []float32
+	rows    int
+	code    []uint16
+	places  [][2]int
+	x, y, w []float32
 }
 
-// panelCases calls f with every count of kept weights from 0 to 130 in a row,
-// and gaps in idx between the rows.
+// panelCases calls f with every count of shared, own and left columns from 0
+// to 5 in a pair, with many of each, and with a row alone.
 func panelCases(t *testing.T, f func(c panelCase)) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	const maxRows, features = 7, 140
-	total := maxRows * 140
-	flo, fhi := newFence(t, 4*maxRows), newFence(t, 4*maxRows)
-	fi, fw := newFence(t, 2*total), newFence(t, 4*total)
-	fx, fy := newFence(t, 256*features), newFence(t, 256*maxRows)
+	const features, most = 140, 4000
+	fcode, fw := newFence(t, 2*most), newFence(t, 4*most)
+	fx, fy := newFence(t, 4*kernels.PanelTokens*features), newFence(t, 4*kernels.PanelTokens*3)
+	columns := func(n int) []int { return rng.Perm(features)[:n] }
 	sides(func(s side) {
-		for count := range 131 {
-			rows := count % (maxRows + 1)
-			var lo, hi []int32
-			k := int32(count % 3)
-			for r := range rows {
-				n := int32(count)
-				if r%2 == 1 {
-					n = int32(rng.IntN(count + 1))
+		run := func(pairs ...[3]int) {
+			p := kerneltest.NewPattern(rng, 3, features, 0)
+			for i, n := range pairs {
+				b := i % 2
+				if n[0]+n[1] == 0 {
+					b = 2
 				}
-				lo, hi = append(lo, k), append(hi, k+n)
-				k += n
-				if r+1 < rows {
-					k += int32(rng.IntN(3)) // places that belong to another slab
-				}
+				p.Pair(2, b, columns(n[0]), columns(n[1]), columns(n[1]), columns(n[2]))
 			}
-			c := panelCase{rows: rows, features: features}
-			c.lo, c.hi = fenced[int32](flo, s, rows), fenced[int32](fhi, s, rows)
-			copy(c.lo, lo)
-			copy(c.hi, hi)
-			c.idx = fenced[uint16](fi, s, int(k))
-			for i := range c.idx {
-				c.idx[i] = uint16(rng.IntN(features))
-			}
-			c.w = filled(fw, s, int(k), rng)
+			c := panelCase{rows: 3, places: p.Places}
+			c.code = fenced[uint16](fcode, s, len(p.Code))
+			copy(c.code, p.Code)
+			c.w = filled(fw, s, len(p.Places), rng)
 			c.x = filled(fx, s, features*kernels.PanelTokens, rng)
-			c.y = filled(fy, s, rows*kernels.PanelTokens, rng)
+			c.y = filled(fy, s, 3*kernels.PanelTokens, rng)
 			f(c)
+		}
+		run()
+		for n := range 6 * 6 * 6 {
+			run([3]int{n % 6, n / 6 % 6, n / 36})
+		}
+		for n := range 20 {
+			run([3]int{n, 130 - 6*n, 7 * n}, [3]int{7 * n, n, 2 * n}, [3]int{0, 0, n + 1})
 		}
 	})
 }
 
 func TestPanelSpMMAMD64(t *testing.T) {
 	eachSIMD(t, func(t *testing.T, set, _ *kernels.Set) {
+		const P = kernels.PanelTokens
 		panelCases(t, func(c panelCase) {
-			before := append([]float32(nil), c.y...)
-			set.PanelSpMM(c.y, c.x, c.lo, c.hi, c.idx, c.w)
-			for r := range c.rows {
-				for j := range kernels.PanelTokens {
-					want := float64(before[r*kernels.PanelTokens+j])
-					mass := math.Abs(want)
-					for k := c.lo[r]; k < c.hi[r]; k++ {
-						v := float64(c.w[k]) * float64(c.x[int(c.idx[k])*kernels.PanelTokens+j])
-						want += v
-						mass += math.Abs(v)
-					}
-					near(t, fmt.Sprintf("row %d of %d, %d kept, token %d", r, c.rows, c.hi[r]-c.lo[r], j),
-						float64(c.y[r*kernels.PanelTokens+j]), want, mass, int(c.hi[r]-c.lo[r])+2)
+			want, mass := make([]float64, len(c.y)), make([]float64, len(c.y))
+			for i, v := range c.y {
+				want[i], mass[i] = float64(v), math.Abs(float64(v))
+			}
+			for k, at := range c.places {
+				for j := range P {
+					v := float64(c.w[k]) * float64(c.x[at[1]*P+j])
+					want[at[0]*P+j] += v
+					mass[at[0]*P+j] += math.Abs(v)
 				}
+			}
+			set.PanelSpMM(c.y, c.x, c.code, c.w)
+			for i, got := range c.y {
+				near(t, fmt.Sprintf("code %v, row %d, token %d", c.code, i/P, i%P), float64(got), want[i], mass[i], len(c.places)+2)
 			}
 		})
 	})
@@ -119,26 +116,19 @@ func TestPanelSpMMAMD64(t *testing.T) {
 
 func TestPanelSDDMMAMD64(t *testing.T) {
 	eachSIMD(t, func(t *testing.T, set, _ *kernels.Set) {
+		const P = kernels.PanelTokens
 		panelCases(t, func(c panelCase) {
 			before := append([]float32(nil), c.w...)
-			set.PanelSDDMM(c.w, c.y, c.x, c.lo, c.hi, c.idx)
-			next := int32(0)
-			for r := range c.rows {
-				for ; next < c.lo[r]; next++ {
-					near(t, "between the rows", float64(c.w[next]), float64(before[next]), 0, 1)
+			set.PanelSDDMM(c.w, c.y, c.x, c.code)
+			for k, at := range c.places {
+				want := float64(before[k])
+				mass := math.Abs(want)
+				for j := range P {
+					v := float64(c.y[at[0]*P+j]) * float64(c.x[at[1]*P+j])
+					want += v
+					mass += math.Abs(v)
 				}
-				for k := c.lo[r]; k < c.hi[r]; k++ {
-					want := float64(before[k])
-					mass := math.Abs(want)
-					for j := range kernels.PanelTokens {
-						v := float64(c.y[r*kernels.PanelTokens+j]) * float64(c.x[int(c.idx[k])*kernels.PanelTokens+j])
-						want += v
-						mass += math.Abs(v)
-					}
-					near(t, fmt.Sprintf("row %d, place %d of %d", r, k-c.lo[r], c.hi[r]-c.lo[r]),
-						float64(c.w[k]), want, mass, kernels.PanelTokens+2)
-				}
-				next = c.hi[r]
+				near(t, fmt.Sprintf("code %v, place %d", c.code, k), float64(c.w[k]), want, mass, P+2)
 			}
 		})
 	})

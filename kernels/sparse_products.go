@@ -5,16 +5,13 @@ package kernels
 // into slabs of features that fit the first-level cache, and the rows of the
 // matrix into blocks whose outputs fit the second.
 const (
-	// rowBlock is the largest number of outputs of a panel that one task
-	// computes: 256 × 64 tokens × 4 bytes are 64 KiB.
-	rowBlock = 256
-	// gradientRows is about the number of rows whose gradients one task computes.
-	gradientRows = 128
+	// packColumns is the number of features that one task packs.
+	packColumns = 256
 	// panelGroup is the number of panels that are packed before they are used,
 	// which bounds the scratch memory.
-	panelGroup = 16
-	// directTokens is the number of tokens up to which a row is gathered
-	// directly, as in decoding.
+	panelGroup = 8
+	// directTokens is the number of tokens up to which they are multiplied one
+	// by one, as in decoding.
 	directTokens = 4
 )
 
@@ -28,50 +25,40 @@ func (s *Sparse) Forward(dst []float32, ldd int, x []float32, ldx int, w []float
 	must(holds(dst, ldd, tokens, s.Out), "kernels: Sparse.Forward: dst does not hold tokens × out")
 	must(holds(x, ldx, tokens, s.In), "kernels: Sparse.Forward: x does not hold tokens × in")
 	must(len(w) >= s.Kept(), "kernels: Sparse.Forward: w is shorter than the kept weights")
+	if s.rows.empty(dst, ldd, tokens, false) {
+		return
+	}
 	if tokens <= directTokens {
 		s.rows.direct(dst, ldd, x, ldx, w, tokens)
 		return
 	}
-	s.rows.multiply(current, dst, ldd, x, ldx, w, tokens, false)
+	set := current
+	eachGroup(tokens, func(t0, count int) {
+		xs := packTokens(set, x[t0*ldx:], ldx, count, s.In)
+		s.rows.multiply(set, dst[t0*ldd:], ldd, xs.data, w, count, false)
+		xs.giveBack()
+	})
 }
 
 // BackwardInput computes the product of dy (tokens, Out) and W:
 //
 //	dx[t,j] (+)= sum over the kept (i,j) of dy[t,i]*w[i,j]
 //
-// dx is (tokens, In), overwritten, or added to if accumulate. dx must not
-// overlap dy. It panics if a slice is too short.
-func (s *Sparse) BackwardInput(dx []float32, lddx int, dy []float32, ldy int, w []float32, tokens int, accumulate bool) {
+// dx is (tokens, In), overwritten, or added to if accumulate; wt holds the kept
+// values as Transpose writes them. dx must not overlap dy. It panics if a slice
+// is too short.
+func (s *Sparse) BackwardInput(dx []float32, lddx int, dy []float32, ldy int, wt []float32, tokens int, accumulate bool) {
 	must(holds(dx, lddx, tokens, s.In), "kernels: Sparse.BackwardInput: dx does not hold tokens × in")
 	must(holds(dy, ldy, tokens, s.Out), "kernels: Sparse.BackwardInput: dy does not hold tokens × out")
-	must(len(w) >= s.Kept(), "kernels: Sparse.BackwardInput: w is shorter than the kept weights")
-	wt := borrow(s.Kept())
-	s.transposeValues(wt.data, w)
-	s.cols.multiply(current, dx, lddx, dy, ldy, wt.data, tokens, accumulate)
-	wt.giveBack()
-}
-
-// transposeValues writes the kept values in the order of the transpose. Each
-// slab of columns is filled by one thread, which walks the rows in order, so
-// that the list of every column comes out ascending; no permutation is stored.
-func (s *Sparse) transposeValues(dst, w []float32) {
-	Parallel(s.rows.slabs(), func(slab int) {
-		var fill [max(slabDense, slabSparse)]int32
-		c0 := slab * s.rows.slab
-		c1 := min(s.In, c0+s.rows.slab)
-		lo, hi := s.rows.ranges(slab, 0, s.Out)
-		for r := range lo {
-			if r%s.cols.slab == 0 {
-				at := r / s.cols.slab * s.In
-				copy(fill[:], s.cols.bounds[at+c0:at+c1])
-			}
-			v := w[lo[r]:hi[r]]
-			for k, j := range s.rows.idx[lo[r]:hi[r]] {
-				at := &fill[int(j)-c0]
-				dst[*at] = v[k]
-				*at++
-			}
-		}
+	must(len(wt) >= s.Kept(), "kernels: Sparse.BackwardInput: wt is shorter than the kept weights")
+	if s.cols.empty(dx, lddx, tokens, accumulate) {
+		return
+	}
+	set := current
+	eachGroup(tokens, func(t0, count int) {
+		dys := packTokens(set, dy[t0*ldy:], ldy, count, s.Out)
+		s.cols.multiply(set, dx[t0*lddx:], lddx, dys.data, wt, count, accumulate)
+		dys.giveBack()
 	})
 }
 
@@ -85,73 +72,59 @@ func (s *Sparse) BackwardWeight(dw []float32, dy []float32, ldy int, x []float32
 	must(holds(dy, ldy, tokens, s.Out), "kernels: Sparse.BackwardWeight: dy does not hold tokens × out")
 	must(holds(x, ldx, tokens, s.In), "kernels: Sparse.BackwardWeight: x does not hold tokens × in")
 	must(len(dw) >= s.Kept(), "kernels: Sparse.BackwardWeight: dw is shorter than the kept weights")
-	if s.Kept() == 0 || tokens == 0 {
+	if s.Kept() == 0 {
 		return
 	}
 	set := current
-	panels := min(panelGroup, ceilDiv(tokens, PanelTokens))
-	xs := borrow(panels * s.In * PanelTokens)
-	dys := borrow(panels * s.Out * PanelTokens)
-	// The gradients of one range of rows stay in the second-level cache while
-	// the panels go by.
-	cut := s.rows.split(max(2*Threads(), ceilDiv(s.Out, gradientRows)))
-	for t0 := 0; t0 < tokens; t0 += panelGroup * PanelTokens {
-		group := min(panelGroup*PanelTokens, tokens-t0)
-		packTokens(set, xs.data, x[t0*ldx:], ldx, group, s.In)
-		packTokens(set, dys.data, dy[t0*ldy:], ldy, group, s.Out)
-		Parallel(len(cut)-1, func(i int) {
-			r0, r1 := cut[i], cut[i+1]
-			for p := range ceilDiv(group, PanelTokens) {
-				xp := xs.data[p*s.In*PanelTokens:][:s.In*PanelTokens]
-				dyp := dys.data[(p*s.Out+r0)*PanelTokens:][:(r1-r0)*PanelTokens]
-				for slab := range s.rows.slabs() {
-					lo, hi := s.rows.ranges(slab, r0, r1)
-					set.PanelSDDMM(dw, dyp, xp, lo, hi, s.rows.idx)
-				}
-			}
-		})
-	}
-	xs.giveBack()
-	dys.giveBack()
-}
-
-// packTokens writes x (tokens, n) as panels (panel, n, PanelTokens), in
-// parallel; the last panel is filled up with zeros.
-func packTokens(set *Set, dst []float32, x []float32, ldx int, tokens, n int) {
-	across := ceilDiv(n, rowBlock)
-	Parallel(ceilDiv(tokens, PanelTokens)*across, func(i int) {
-		t0, c0 := i/across*PanelTokens, i%across*rowBlock
-		count := min(PanelTokens, tokens-t0)
-		pack(set, dst[t0*n+c0*PanelTokens:], PanelTokens, matrix{x, ldx, false}, t0, count, c0, min(rowBlock, n-c0))
+	eachGroup(tokens, func(t0, count int) {
+		dys := packTokens(set, dy[t0*ldy:], ldy, count, s.Out)
+		s.gradient(set, dw, dys.data, x[t0*ldx:], ldx, count)
+		dys.giveBack()
 	})
 }
 
-// multiply computes dst (tokens, n) (+)= x (tokens, width) Wᵀ in panels.
-func (w *walk) multiply(set *Set, dst []float32, ldd int, x []float32, ldx int, values []float32, tokens int, accumulate bool) {
-	if w.empty(dst, ldd, tokens, accumulate) {
+// Backward is BackwardInput and BackwardWeight on the same dy, which is packed
+// once for both; the bits are theirs. dx must not overlap x.
+func (s *Sparse) Backward(dx []float32, lddx int, dw []float32, dy []float32, ldy int, x []float32, ldx int, wt []float32, tokens int, accumulate bool) {
+	must(holds(dx, lddx, tokens, s.In), "kernels: Sparse.Backward: dx does not hold tokens × in")
+	must(holds(dy, ldy, tokens, s.Out), "kernels: Sparse.Backward: dy does not hold tokens × out")
+	must(holds(x, ldx, tokens, s.In), "kernels: Sparse.Backward: x does not hold tokens × in")
+	must(len(wt) >= s.Kept() && len(dw) >= s.Kept(), "kernels: Sparse.Backward: wt or dw is shorter than the kept weights")
+	if s.cols.empty(dx, lddx, tokens, accumulate) {
 		return
 	}
-	xs := borrow(min(panelGroup, ceilDiv(tokens, PanelTokens)) * w.width * PanelTokens)
+	set := current
+	eachGroup(tokens, func(t0, count int) {
+		dys := packTokens(set, dy[t0*ldy:], ldy, count, s.Out)
+		s.cols.multiply(set, dx[t0*lddx:], lddx, dys.data, wt, count, accumulate)
+		s.gradient(set, dw, dys.data, x[t0*ldx:], ldx, count)
+		dys.giveBack()
+	})
+}
+
+// eachGroup calls f for the tokens of panelGroup panels at a time.
+func eachGroup(tokens int, f func(t0, count int)) {
 	for t0 := 0; t0 < tokens; t0 += panelGroup * PanelTokens {
-		group := min(panelGroup*PanelTokens, tokens-t0)
-		packTokens(set, xs.data, x[t0*ldx:], ldx, group, w.width)
-		panels := ceilDiv(group, PanelTokens)
-		block := min(rowBlock, max(16, ceilDiv(w.n*panels, 4*Threads())))
-		// Consecutive tasks share a block of weights, which stays in cache
-		// while the panels go by.
-		Parallel(panels*ceilDiv(w.n, block), func(i int) {
-			r, p := i/panels*block, i%panels
-			t := t0 + p*PanelTokens
-			xp := xs.data[p*w.width*PanelTokens:][:w.width*PanelTokens]
-			w.panelRows(set, dst[t*ldd:], ldd, xp, values, min(PanelTokens, tokens-t), r, min(w.n, r+block), accumulate)
-		})
+		f(t0, min(panelGroup*PanelTokens, tokens-t0))
 	}
-	xs.giveBack()
+}
+
+// packTokens returns x (tokens, n) as panels (panel, n, PanelTokens), packed
+// in parallel; the last panel is filled up with zeros.
+func packTokens(set *Set, x []float32, ldx int, tokens, n int) *scratch {
+	panels, across := ceilDiv(tokens, PanelTokens), ceilDiv(n, packColumns)
+	s := borrow(panels * n * PanelTokens)
+	Parallel(panels*across, func(i int) {
+		t0, c0 := i/across*PanelTokens, i%across*packColumns
+		count := min(PanelTokens, tokens-t0)
+		pack(set, s.data[t0*n+c0*PanelTokens:], PanelTokens, matrix{x, ldx, false}, t0, count, c0, min(packColumns, n-c0))
+	})
+	return s
 }
 
 // empty reports whether there is nothing to sum, and settles that case.
 func (w *walk) empty(dst []float32, ldd int, tokens int, accumulate bool) bool {
-	if tokens > 0 && w.n > 0 && len(w.idx) > 0 {
+	if tokens > 0 && w.n > 0 && w.kept() > 0 {
 		return false
 	}
 	if !accumulate && w.n > 0 {
@@ -160,9 +133,23 @@ func (w *walk) empty(dst []float32, ldd int, tokens int, accumulate bool) bool {
 	return true
 }
 
-// panelRows computes outputs r0 to r1 of one packed panel of count tokens.
-func (w *walk) panelRows(set *Set, dst []float32, ldd int, x, values []float32, count, r0, r1 int, accumulate bool) {
-	rows := r1 - r0
+// multiply computes dst (tokens, n) (+)= x Wᵀ from packed panels of x.
+// Consecutive tasks share a block of weights, which stays in cache while the
+// panels go by.
+func (w *walk) multiply(set *Set, dst []float32, ldd int, x, values []float32, tokens int, accumulate bool) {
+	panels := ceilDiv(tokens, PanelTokens)
+	Parallel(panels*w.blocks(), func(i int) {
+		block, p := i/panels, i%panels
+		t := p * PanelTokens
+		xp := x[p*w.width*PanelTokens:][:w.width*PanelTokens]
+		w.panelBlock(set, dst[t*ldd:], ldd, xp, values, min(PanelTokens, tokens-t), block, accumulate)
+	})
+}
+
+// panelBlock computes the outputs of one row block for one panel of count tokens.
+func (w *walk) panelBlock(set *Set, dst []float32, ldd int, x, values []float32, count, block int, accumulate bool) {
+	r0 := block * blockRows
+	rows := min(blockRows, w.n-r0)
 	out := borrow(rows * PanelTokens)
 	if accumulate {
 		pack(set, out.data, PanelTokens, matrix{dst, ldd, false}, 0, count, r0, rows)
@@ -170,49 +157,76 @@ func (w *walk) panelRows(set *Set, dst []float32, ldd int, x, values []float32, 
 		clear(out.data)
 	}
 	for slab := range w.slabs() {
-		lo, hi := w.ranges(slab, r0, r1)
-		set.PanelSpMM(out.data, x, lo, hi, w.idx, values)
+		code, lo, hi := w.tile(block, slab)
+		set.PanelSpMM(out.data, x[slab*w.slab*PanelTokens:], code, values[lo:hi])
 	}
 	set.Transpose(dst[r0:], ldd, out.data, PanelTokens, rows, count)
 	out.giveBack()
 }
 
-// direct computes dst (tokens, n) = x (tokens, width) Wᵀ row by row. The tokens
-// are copied to arrays that any uint16 may index, which spares a test per weight.
+// gradient adds the weight gradient of packed panels of dy and the rows of x.
+// A thread owns whole tiles, whose gradients stay in cache while the panels go
+// by in order.
+func (s *Sparse) gradient(set *Set, dw, dy []float32, x []float32, ldx int, tokens int) {
+	xs := packTokens(set, x, ldx, tokens, s.In)
+	slabs := s.rows.slabs()
+	Parallel(s.rows.blocks()*slabs, func(i int) {
+		block, slab := i/slabs, i%slabs
+		code, lo, hi := s.rows.tile(block, slab)
+		for p := range ceilDiv(tokens, PanelTokens) {
+			set.PanelSDDMM(dw[lo:hi], dy[(p*s.Out+block*blockRows)*PanelTokens:], xs.data[(p*s.In+slab*s.rows.slab)*PanelTokens:], code)
+		}
+	})
+	xs.giveBack()
+}
+
+// direct computes dst (tokens, n) = x (tokens, width) Wᵀ token by token, in
+// parallel over the row blocks.
 func (w *walk) direct(dst []float32, ldd int, x []float32, ldx int, values []float32, tokens int) {
-	if w.empty(dst, ldd, tokens, false) {
-		return
-	}
-	var ws workspace
-	var copies [directTokens]*[sparseMax]float32
-	for t := range tokens {
-		copies[t] = (*[sparseMax]float32)(ws.take(sparseMax))
-		copy(copies[t][:], x[t*ldx:][:w.width])
-	}
-	cut := w.split(4 * Threads())
-	Parallel(len(cut)-1, func(i int) {
-		for r := cut[i]; r < cut[i+1]; r++ {
-			lo, hi := w.row(r)
-			for t := range tokens {
-				dst[t*ldd+r] = gatherDot(values[lo:hi], w.idx[lo:hi], copies[t])
+	Parallel(w.blocks(), func(block int) {
+		r0 := block * blockRows
+		rows := min(blockRows, w.n-r0)
+		for t := range tokens {
+			out := dst[t*ldd+r0:][:rows]
+			clear(out)
+			for slab := range w.slabs() {
+				code, lo, hi := w.tile(block, slab)
+				gatherDots(out, x[t*ldx+slab*w.slab:][:min(w.slab, w.width-slab*w.slab)], code, values[lo:hi])
 			}
 		}
 	})
-	ws.release()
 }
 
-// gatherDot returns the sum of w[k]*x[idx[k]] in four chains.
-func gatherDot(w []float32, idx []uint16, x *[sparseMax]float32) float32 {
-	var s0, s1, s2, s3 float32
-	for len(idx) >= 4 && len(w) >= 4 {
-		s0 += float32(w[0] * x[idx[0]])
-		s1 += float32(w[1] * x[idx[1]])
-		s2 += float32(w[2] * x[idx[2]])
-		s3 += float32(w[3] * x[idx[3]])
-		idx, w = idx[4:], w[4:]
+// gatherDots adds one tile times one token to out.
+func gatherDots(out, x []float32, code []uint16, w []float32) {
+	for len(code) > 0 {
+		a, b := code[0], code[1]
+		shared, own, left := int(code[2]), int(code[3]), int(code[4])
+		both := code[pairHeader:][:shared]
+		apart := code[pairHeader+shared:][:2*own]
+		rest := code[pairHeader+shared+2*own:][:left]
+		// Four chains: shared and own columns of both rows.
+		var a0, b0, a1, b1 float32
+		v := w[:2*shared]
+		for i, j := range both {
+			xj := x[j/panelUnit]
+			a0 += float32(v[2*i] * xj)
+			b0 += float32(v[2*i+1] * xj)
+		}
+		v = w[2*shared:][:len(apart)]
+		for i := 0; i+1 < len(apart) && i+1 < len(v); i += 2 {
+			a1 += float32(v[i] * x[apart[i]/panelUnit])
+			b1 += float32(v[i+1] * x[apart[i+1]/panelUnit])
+		}
+		v = w[2*(shared+own):][:left]
+		for i, j := range rest {
+			a0 += float32(v[i] * x[j/panelUnit])
+		}
+		out[a] += a0 + a1
+		if a != b {
+			out[b] += b0 + b1
+		}
+		w = w[2*(shared+own)+left:]
+		code = code[pairHeader+codeLen(shared, own, left):]
 	}
-	for k, j := range idx {
-		s0 += float32(w[k] * x[j])
-	}
-	return (s0 + s1) + (s2 + s3)
 }

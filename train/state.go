@@ -151,10 +151,11 @@ func (s *snapshot) writeState(path string) error {
 	}
 	var tensors []safetensors.Tensor
 	for i, p := range s.model.Trainable() {
+		m, v := make([]float32, len(p.W)), make([]float32, len(p.W))
+		p.RowMajor(m, s.m[i])
+		p.RowMajor(v, s.v[i])
 		shape := []int{len(p.W)}
-		tensors = append(tensors,
-			safetensors.Float32s("m."+p.Name, shape, s.m[i]),
-			safetensors.Float32s("v."+p.Name, shape, s.v[i]))
+		tensors = append(tensors, safetensors.Float32s("m."+p.Name, shape, m), safetensors.Float32s("v."+p.Name, shape, v))
 	}
 	return safetensors.WriteFile(path, false, tensors, map[string]string{stateKey: string(text)})
 }
@@ -256,13 +257,16 @@ func (r *Run) Resume(dir string) error {
 	}
 	r.pos = pos
 	r.prepare(true)
-	for i, p := range r.params {
-		if err := f.ReadFloat32(r.opt.M[i], "m."+p.Name); err != nil {
+	for i, p := range r.Model.Trainable() {
+		moment := make([]float32, len(p.W))
+		if err := f.ReadFloat32(moment, "m."+p.Name); err != nil {
 			return err
 		}
-		if err := f.ReadFloat32(r.opt.V[i], "v."+p.Name); err != nil {
+		p.FromRowMajor(r.opt.M[i], moment)
+		if err := f.ReadFloat32(moment, "v."+p.Name); err != nil {
 			return err
 		}
+		p.FromRowMajor(r.opt.V[i], moment)
 	}
 	r.opt.Step = pos.Updates
 	return nil

@@ -151,9 +151,9 @@ func FuzzSparse(f *testing.F) {
 				}
 			}
 		}
-		s := kernels.NewSparse(m.out, m.in, m.bits)
-		if s.Kept() != len(m.kept) {
-			t.Fatalf("%d kept, want %d", s.Kept(), len(m.kept))
+		s, err := m.structure()
+		if err != nil {
+			t.Fatal(err)
 		}
 		each(t, withSetError(func() error { return sparseCase(newRand(1), m, s, int(tokens)%100, 1) }))
 	})

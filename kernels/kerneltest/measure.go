@@ -32,7 +32,7 @@ type Workload struct {
 
 	x, dy, y, dx, dense, ddense []float32
 	sparse                      *kernels.Sparse
-	w, dw                       []float32
+	w, wt, dw                   []float32 // wt: w as the transpose walks it
 }
 
 // NewDense returns a workload of random numbers for the dense products.
@@ -57,8 +57,10 @@ func (w *Workload) Prune(sparsity float64) *Workload {
 	s, pruned := w.Shape, *w
 	w = &pruned
 	w.sparse = kernels.NewSparse(s.Out, s.In, randomBits(newRand(41), s.Out, s.In, sparsity))
-	w.w, w.dw = make([]float32, w.sparse.Kept()), make([]float32, w.sparse.Kept())
+	kept := w.sparse.Kept()
+	w.w, w.wt, w.dw = make([]float32, kept), make([]float32, kept), make([]float32, kept)
 	w.sparse.Gather(w.w, w.dense, s.In, 1)
+	w.SparseTranspose()
 	w.Density = float64(w.sparse.Kept()) / float64(s.Out*s.In)
 	return w
 }
@@ -106,8 +108,12 @@ func (w *Workload) SparseForward() {
 
 // SparseBackwardInput computes dx = dy W over the kept weights.
 func (w *Workload) SparseBackwardInput() {
-	w.sparse.BackwardInput(w.dx, w.In, w.dy, w.Out, w.w, w.Tokens, false)
+	w.sparse.BackwardInput(w.dx, w.In, w.dy, w.Out, w.wt, w.Tokens, false)
 }
+
+// SparseTranspose renews the values that SparseBackwardInput reads, which a
+// training step does once.
+func (w *Workload) SparseTranspose() { w.sparse.Transpose(w.wt, w.w) }
 
 // SparseBackwardWeight computes dW += dyᵀ x at the kept places.
 func (w *Workload) SparseBackwardWeight() {

@@ -12,7 +12,7 @@ import (
 type mask struct {
 	out, in int
 	bits    []byte
-	kept    [][2]int // (i, j) in row-major order
+	kept    [][2]int // (i, j) in row-major order, or as arrange left it
 }
 
 // newMask keeps each place with probability 1-sparsity. Row 1 and column 1 of
@@ -31,6 +31,42 @@ func newMask(rng *rand.Rand, out, in int, sparsity float64) *mask {
 		}
 	}
 	return m
+}
+
+// structure returns the kernels' structure of m and puts the kept places in the
+// order of its values. It returns an error if the order leaves one out.
+func (m *mask) structure() (*kernels.Sparse, error) {
+	s := kernels.NewSparse(m.out, m.in, m.bits)
+	if s.Kept() != len(m.kept) || s.Out != m.out || s.In != m.in {
+		return nil, fmt.Errorf("%d kept of %d × %d, want %d of %d × %d", s.Kept(), s.Out, s.In, len(m.kept), m.out, m.in)
+	}
+	numbers := make([]float32, m.out*m.in) // 1 + the place in row-major order
+	for k, at := range m.kept {
+		numbers[at[0]*m.in+at[1]] = float32(k + 1)
+	}
+	order := make([]float32, s.Kept())
+	s.Gather(order, numbers, m.in, 1)
+	kept, seen := make([][2]int, len(m.kept)), make([]bool, len(m.kept)+1)
+	for k, n := range order {
+		if n == 0 || seen[int(n)] {
+			return nil, fmt.Errorf("value %d of the order is place %g, pruned or there twice", k, n)
+		}
+		seen[int(n)] = true
+		kept[k] = m.kept[int(n)-1]
+	}
+	m.kept = kept
+	back := make([]float32, s.Kept())
+	s.RowMajor(back, order)
+	for i, n := range back {
+		if int(n) != i+1 {
+			return nil, fmt.Errorf("RowMajor: value %d is place %g", i, n)
+		}
+	}
+	s.FromRowMajor(back, append([]float32(nil), back...))
+	if i := sameBits(back, order); i >= 0 {
+		return nil, fmt.Errorf("FromRowMajor: value %d is place %g, want %g", i, back[i], order[i])
+	}
+	return s, nil
 }
 
 // dense returns the values as a dense (out, in) matrix with zeros.
@@ -55,12 +91,12 @@ func checkSparseStructure(set *kernels.Set, short bool) error {
 					m.bits[(i+1)*((m.in+7)/8)-1] |= 0xff << pad
 				}
 			}
-			s := kernels.NewSparse(m.out, m.in, m.bits)
+			s, err := m.structure()
 			fail := func(format string, args ...any) error {
 				return fmt.Errorf("%d × %d, sparsity %g: %s", m.out, m.in, sparsity, fmt.Sprintf(format, args...))
 			}
-			if s.Kept() != len(m.kept) || s.Out != m.out || s.In != m.in {
-				return fail("%d kept of %d × %d, want %d", s.Kept(), s.Out, s.In, len(m.kept))
+			if err != nil {
+				return fail("%v", err)
 			}
 			d := random(rng, m.out*m.in)
 			for _, transposed := range []bool{false, true} {
@@ -94,15 +130,18 @@ func checkSparseStructure(set *kernels.Set, short bool) error {
 
 func checkSparseProducts(set *kernels.Set, short bool) error {
 	rng := newRand(22)
-	shapes := [][2]int{{1, 1}, {3, 5}, {16, 96}, {97, 40}, {40, 200}, {300, 97}}
-	tokens := []int{0, 1, 2, 5, 63, 64, 65, 130, 1100}
+	shapes := [][2]int{{1, 1}, {3, 5}, {16, 96}, {97, 40}, {40, 200}, {300, 97}, {390, 70}, {70, 390}}
+	tokens := []int{0, 1, 2, 5, 127, 128, 129, 260, 1100}
 	if short {
-		shapes, tokens = [][2]int{{3, 5}, {40, 200}}, []int{1, 3, 64, 70, 1100}
+		shapes, tokens = [][2]int{{3, 5}, {40, 200}}, []int{1, 3, 128, 140, 1100}
 	}
 	for _, shape := range shapes {
 		for _, sparsity := range sparsities {
 			m := newMask(rng, shape[0], shape[1], sparsity)
-			s := kernels.NewSparse(m.out, m.in, m.bits)
+			s, err := m.structure()
+			if err != nil {
+				return err
+			}
 			for _, t := range tokens {
 				if t > 200 && m.out*m.in > 4000 {
 					continue
@@ -157,9 +196,10 @@ func sparseCase(rng *rand.Rand, m *mask, s *kernels.Sparse, tokens, gap int) err
 			return fmt.Errorf("forward: token %d, output %d: sparse %g, dense %g, bound %.3g", i/m.out, i%m.out, got, v, bound)
 		}
 	}
+	wt := transposed(s, w)
 	for _, accumulate := range []bool{false, true} {
 		dx, lddx := strided("dx", rng, tokens, m.in, gap+2)
-		s.BackwardInput(dx.s, lddx, dy.s, ldy, w, tokens, accumulate)
+		s.BackwardInput(dx.s, lddx, dy.s, ldy, wt, tokens, accumulate)
 		for t := range tokens {
 			for j := range m.in {
 				want, bound := dsum[t*m.in+j], dmass[t*m.in+j]
@@ -188,7 +228,25 @@ func sparseCase(rng *rand.Rand, m *mask, s *kernels.Sparse, tokens, gap int) err
 	if err := first(dw.intact(), dy.unchanged(), x.unchanged()); err != nil {
 		return fmt.Errorf("BackwardWeight: %w", err)
 	}
+	// Backward is both, to the bit.
+	dx, both := make([]float32, tokens*m.in), append([]float32(nil), dw.old()...)
+	want := make([]float32, len(dx))
+	s.BackwardInput(want, m.in, dy.s, ldy, wt, tokens, false)
+	s.Backward(dx, m.in, both, dy.s, ldy, x.s, ldx, wt, tokens, false)
+	if i := sameBits(dx, want); i >= 0 {
+		return fmt.Errorf("Backward: dx[%d] is %g, BackwardInput has %g", i, dx[i], want[i])
+	}
+	if i := sameBits(both, dw.s); i >= 0 {
+		return fmt.Errorf("Backward: dw[%d] is %g, BackwardWeight has %g", i, both[i], dw.s[i])
+	}
 	return nil
+}
+
+// transposed returns the values in the order of the transpose.
+func transposed(s *kernels.Sparse, w []float32) []float32 {
+	wt := make([]float32, len(w))
+	s.Transpose(wt, w)
+	return wt
 }
 
 // checkSparseSpecial demands that NaN in an input reaches what is connected to
@@ -197,7 +255,10 @@ func checkSparseSpecial(set *kernels.Set, short bool) error {
 	rng := newRand(23)
 	const out, in = 37, 110
 	m := newMask(rng, out, in, 0.75)
-	s := kernels.NewSparse(out, in, m.bits)
+	s, err := m.structure()
+	if err != nil {
+		return err
+	}
 	w := random(rng, s.Kept())
 	isNaN := func(v float32) bool { return v != v }
 	for _, tokens := range []int{1, 3, 70} {
@@ -212,7 +273,7 @@ func checkSparseSpecial(set *kernels.Set, short bool) error {
 		}
 		y, dx, dw := make([]float32, tokens*out), make([]float32, tokens*in), make([]float32, s.Kept())
 		s.Forward(y, out, x, in, w, tokens)
-		s.BackwardInput(dx, in, dy, out, w, tokens, false)
+		s.BackwardInput(dx, in, dy, out, transposed(s, w), tokens, false)
 		s.BackwardWeight(dw, dy, out, x, in, tokens)
 		for i, v := range y {
 			if want := i/out == badToken && byOut[i%out]; isNaN(v) != want {

@@ -134,7 +134,7 @@ func threadCases(short bool) []threadCase {
 			}},
 			threadCase{"Sparse.BackwardInput", func() []float32 {
 				dx := clone(x[:t*sp.in])
-				s.BackwardInput(dx, sp.in, dy, sp.out, w, t, true)
+				s.BackwardInput(dx, sp.in, dy, sp.out, transposed(s, w), t, true)
 				return dx
 			}},
 			threadCase{"Sparse.BackwardWeight", func() []float32 {

@@ -179,10 +179,13 @@ func (m *Model) Counts() (total, kept int) {
 	return total, kept
 }
 
-// ZeroGrad sets the gradients of all trainable parameters to zero, allocating
-// them on first use.
+// ZeroGrad begins a training step: it sets the gradients of all trainable
+// parameters to zero, allocating them on first use. The weights may be written
+// to between the last backward pass of a step and ZeroGrad; backward passes
+// that follow each other without it assume the same weights.
 func (m *Model) ZeroGrad() {
 	for _, p := range m.Trainable() {
+		p.weightsChanged()
 		if p.Grad == nil {
 			p.Grad = make([]float32, len(p.W))
 		} else {

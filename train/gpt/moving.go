@@ -21,8 +21,8 @@ func (m *Model) CollectFullGrad(on bool) {
 	}
 }
 
-// KeptWeights returns the weights that the mask k of m keeps, in row-major
-// (out, in) order. It returns an error if k is not a mask of m.
+// KeptWeights returns a copy of the weights that the mask k of m keeps, in
+// row-major (out, in) order. It returns an error if k is not a mask of m.
 func (m *Model) KeptWeights(k *masks.Mask) ([]float32, error) {
 	p := m.Param(k.Name)
 	if p == nil || m.Masks == nil || m.Masks.Find(k.Name, k.Part) != k {
@@ -41,7 +41,9 @@ func (m *Model) KeptWeights(k *masks.Mask) ([]float32, error) {
 			}
 		}
 	}
-	return p.W[lo : lo+k.Kept()], nil
+	ordered := make([]float32, len(p.W))
+	p.RowMajor(ordered, p.W)
+	return ordered[lo : lo+k.Kept()], nil
 }
 
 // WithMasks returns a model with the weights of m under other masks: weights

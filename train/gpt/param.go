@@ -14,8 +14,8 @@ import (
 //
 // A dense parameter holds every weight in the stored order. A parameter with
 // masks holds its parts one after the other: of a masked part only the kept
-// weights, in row-major (out, in) order, of a part without a mask the whole
-// (in, out) block. Pruned weights, their gradients and their moments
+// weights, in the order of kernels.Sparse (see RowMajor), of a part without a
+// mask the whole (in, out) block. Pruned weights, their gradients and their moments
 // therefore do not exist, and read as exactly +0 wherever a dense tensor is
 // asked for.
 type Param struct {
@@ -35,9 +35,9 @@ type Param struct {
 // logical matrix of a fused one (q, k or v).
 type Part struct {
 	In, Out int
-	Offset  int             // first output column in the stored tensor
-	Lo, Hi  int             // W[Lo:Hi] are its values
-	sparse  *kernels.Sparse // nil: dense
+	Offset  int         // first output column in the stored tensor
+	Lo, Hi  int         // W[Lo:Hi] are its values
+	sparse  *sparsePart // nil: dense
 }
 
 // Size returns the number of weights of the stored tensor, pruned ones included.
@@ -91,6 +91,7 @@ func (p *Param) FromDense(dst, src []float32) {
 	if len(src) != p.Size() || len(dst) != len(p.W) {
 		panic("gpt: FromDense: length mismatch")
 	}
+	p.weightsChanged()
 	if !p.Masked() {
 		copy(dst, src)
 		return
@@ -131,7 +132,7 @@ func linearParam(name string, in, out int, list []*masks.Mask) (*Param, error) {
 		if bits == nil {
 			n += in * width
 		} else {
-			q.sparse = kernels.NewSparse(width, in, bits)
+			q.sparse = &sparsePart{Sparse: kernels.NewSparse(width, in, bits)}
 			n += q.sparse.Kept()
 		}
 		q.Hi = n
@@ -185,20 +186,20 @@ func (p *Param) backward(dx, dy, x []float32, tokens int) {
 	for i := range p.Parts {
 		q := &p.Parts[i]
 		w := p.W[q.Lo:q.Hi]
-		if q.sparse != nil {
-			q.sparse.BackwardInput(dx, q.In, dy[q.Offset:], width, w, tokens, i > 0)
-		} else {
-			kernels.GemmNT(dx, q.In, dy[q.Offset:], width, w, q.Out, tokens, q.In, q.Out, i > 0)
+		var grad []float32
+		if p.Grad != nil {
+			grad = p.Grad[q.Lo:q.Hi]
 		}
-		switch {
-		case p.Grad == nil:
-		case q.sparse != nil:
-			q.sparse.BackwardWeight(p.Grad[q.Lo:q.Hi], dy[q.Offset:], width, x, q.In, tokens)
-			if p.Full != nil {
+		if q.sparse != nil {
+			q.sparse.backward(dx, grad, dy[q.Offset:], x, w, width, tokens, i > 0)
+			if grad != nil && p.Full != nil {
 				kernels.GemmTN(p.Full[q.Offset:], width, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
 			}
-		default:
-			kernels.GemmTN(p.Grad[q.Lo:q.Hi], q.Out, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
+			continue
+		}
+		kernels.GemmNT(dx, q.In, dy[q.Offset:], width, w, q.Out, tokens, q.In, q.Out, i > 0)
+		if grad != nil {
+			kernels.GemmTN(grad, q.Out, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
 		}
 	}
 	for _, a := range p.adapters {
