@@ -1,6 +1,7 @@
 package masks_test
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
@@ -293,4 +294,9 @@ func TestRandomErrors(t *testing.T) {
 			t.Errorf("%d weights to keep of 4: no error", kept)
 		}
 	}
+}
+
+func digestText(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
 }

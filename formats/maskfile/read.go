@@ -75,9 +75,12 @@ func readDocument(path string, metadata map[string]string) (*document, error) {
 	if len(text) > maxDocument {
 		return nil, bad("metadata are %d bytes, limit %d", len(text), maxDocument)
 	}
+	if storage, ok := metadata[storageKey]; ok && storage != proceduralName {
+		return nil, fmt.Errorf("maskfile: %s: %s is %.40q, only %q is known: %w", path, storageKey, storage, proceduralName, ErrUnsupported)
+	}
 	for key := range metadata {
 		switch key {
-		case formatKey, bitOrderKey, documentKey, digestKey:
+		case formatKey, bitOrderKey, documentKey, digestKey, storageKey:
 		default:
 			if strings.HasPrefix(key, "spdf.") {
 				return nil, bad("metadata have the unknown key %.40q", key)
@@ -106,13 +109,32 @@ func readMasks(path string, f *safetensors.File, d *document) (*masks.Set, error
 	if err != nil || strconv.FormatUint(seed, 10) != d.Seed {
 		return nil, &FormatError{File: path, Err: fmt.Errorf("seed is %.40q, want a whole number below 2^64", d.Seed)}
 	}
-	if infos := f.Infos(); len(infos) != len(d.Tensors) {
-		return nil, &FormatError{File: path, Err: fmt.Errorf("%d tensors, the metadata describe %d", len(infos), len(d.Tensors))}
+	recipe := masks.Recipe{
+		Method:       d.Method,
+		Distribution: d.Distribution,
+		Pattern:      d.Pattern,
+		Scope:        d.Scope,
+		Sparsity:     d.Sparsity,
+		Compat:       d.Compat,
+		Generator:    d.Generator,
+		Seed:         seed,
+		Parent:       d.ParentSHA256,
+	}
+	_, procedural := f.Metadata()[storageKey]
+	want := len(d.Tensors)
+	if procedural {
+		want = 0
+		if n := proceduralBytes(d.Tensors); n > maxProcedural {
+			return nil, &FormatError{File: path, Err: fmt.Errorf("masks of %d bytes are to be made, limit %d", n, int64(maxProcedural))}
+		}
+	}
+	if infos := f.Infos(); len(infos) != want {
+		return nil, &FormatError{File: path, Err: fmt.Errorf("%d tensors, the metadata describe %d", len(infos), want)}
 	}
 	list := make([]*masks.Mask, len(d.Tensors))
 	kept, total := 0, 0
 	for i, e := range d.Tensors {
-		m, err := readMask(path, f, e)
+		m, err := readMask(path, f, e, recipe, procedural)
 		if err != nil {
 			return nil, err
 		}
@@ -128,17 +150,6 @@ func readMasks(path string, f *safetensors.File, d *document) (*masks.Set, error
 			return nil, &MismatchError{File: path, What: c.what, Got: strconv.Itoa(c.got), Want: strconv.Itoa(c.want)}
 		}
 	}
-	recipe := masks.Recipe{
-		Method:       d.Method,
-		Distribution: d.Distribution,
-		Pattern:      d.Pattern,
-		Scope:        d.Scope,
-		Sparsity:     d.Sparsity,
-		Compat:       d.Compat,
-		Generator:    d.Generator,
-		Seed:         seed,
-		Parent:       d.ParentSHA256,
-	}
 	s, err := masks.NewSet(list, recipe, d.Parameters)
 	if err != nil {
 		return nil, &FormatError{File: path, Err: err}
@@ -150,7 +161,7 @@ func readMasks(path string, f *safetensors.File, d *document) (*masks.Set, error
 }
 
 // readMask reads the mask of one entry.
-func readMask(path string, f *safetensors.File, e entry) (*masks.Mask, error) {
+func readMask(path string, f *safetensors.File, e entry, recipe masks.Recipe, procedural bool) (*masks.Mask, error) {
 	target := masks.Target{Name: e.Name, Part: e.Part, Out: e.Shape[0], In: e.Shape[1]}
 	if err := target.Check(); err != nil {
 		return nil, &FormatError{File: path, Err: err}
@@ -158,6 +169,16 @@ func readMask(path string, f *safetensors.File, e entry) (*masks.Mask, error) {
 	key := target.Key()
 	bad := func(format string, args ...any) error {
 		return &FormatError{File: path, Tensor: key, Err: fmt.Errorf(format, args...)}
+	}
+	if procedural {
+		if err := checkDigest(e.SHA256); err != nil {
+			return nil, bad("%w", err)
+		}
+		m, err := recipe.Make(target, e.Kept)
+		if err != nil {
+			return nil, &FormatError{File: path, Tensor: key, Err: err}
+		}
+		return m, compare(path, m, e)
 	}
 	info, ok := f.Lookup(key)
 	if !ok {
@@ -179,18 +200,49 @@ func readMask(path string, f *safetensors.File, e entry) (*masks.Mask, error) {
 		return nil, fmt.Errorf("maskfile: %w", err)
 	}
 	m.Bits = bits.Bytes()
+	return m, compare(path, m, e)
+}
+
+// compare makes sure that m is what its entry says.
+func compare(path string, m *masks.Mask, e entry) error {
 	differs := func(what, got, want string) error {
-		return &MismatchError{File: path, Tensor: key, What: what, Got: got, Want: want}
+		return &MismatchError{File: path, Tensor: m.Key(), What: what, Got: got, Want: want}
 	}
 	if i := m.PaddingRow(); i >= 0 {
-		return nil, differs(fmt.Sprintf("padding of row %d", i), "not zero", "zero")
+		return differs(fmt.Sprintf("padding of row %d", i), "not zero", "zero")
 	}
 	sum := m.SHA256()
 	if got := hex.EncodeToString(sum[:]); got != e.SHA256 {
-		return nil, differs("SHA-256", got, fmt.Sprintf("%.64s", e.SHA256))
+		return differs("SHA-256", got, fmt.Sprintf("%.64s", e.SHA256))
 	}
 	if got := m.Kept(); got != e.Kept {
-		return nil, differs("kept", strconv.Itoa(got), strconv.Itoa(e.Kept))
+		return differs("kept", strconv.Itoa(got), strconv.Itoa(e.Kept))
 	}
-	return m, nil
+	return nil
+}
+
+// maxProcedural bounds the bits that a file without them can ask for: 2^40
+// weights.
+const maxProcedural = 128 << 30
+
+// proceduralBytes sums up the bits of the masks.
+func proceduralBytes(list []entry) int64 {
+	n := int64(0)
+	for _, e := range list {
+		if t := (masks.Target{Name: e.Name, Part: e.Part, Out: e.Shape[0], In: e.Shape[1]}); t.Check() == nil {
+			n += int64(t.Out) * int64((t.In+7)/8)
+		}
+		if n > maxProcedural {
+			break
+		}
+	}
+	return n
+}
+
+// checkDigest looks at a SHA-256 before the work of comparing it is done.
+func checkDigest(text string) error {
+	if sum, err := hex.DecodeString(text); err != nil || len(sum) != sha256.Size {
+		return fmt.Errorf("%.64q is no SHA-256", text)
+	}
+	return nil
 }

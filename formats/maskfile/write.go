@@ -23,10 +23,14 @@ const (
 	formatKey   = "spdf.format"
 	bitOrderKey = "spdf.bit_order"
 	documentKey = "spdf.mask"
+	storageKey  = "spdf.storage"
 	digestKey   = "spdf.mask_sha256"
 
 	formatName   = "spdf-mask"
 	bitOrderName = "lsb-first"
+
+	// proceduralName is the value of storageKey in a file without bits.
+	proceduralName = "procedural"
 )
 
 // maxDocument bounds the JSON of the metadata: 80000 masks at 200 bytes each.
@@ -39,8 +43,27 @@ func Write(path string, force bool, s *masks.Set) error {
 	return formats.WriteAtomic(path, force, func(w io.Writer) error { return WriteTo(w, s) })
 }
 
+// WriteProcedural is Write for a file that holds the recipe and the hashes, but
+// no bits: whoever reads it makes the masks again. It returns an error if s
+// cannot be made again from its recipe and counts: if it was not random or a
+// checkerboard, or was changed since.
+func WriteProcedural(path string, force bool, s *masks.Set) error {
+	for _, m := range s.Masks {
+		again, err := s.Recipe.Make(m.Target(), m.Kept())
+		if err != nil {
+			return fmt.Errorf("maskfile: %w", err)
+		}
+		if !again.Equal(m) {
+			return fmt.Errorf("maskfile: mask %q is not what its recipe makes: a procedural file cannot hold it", m.Key())
+		}
+	}
+	return formats.WriteAtomic(path, force, func(w io.Writer) error { return writeTo(w, s, true) })
+}
+
 // WriteTo writes the bytes of the mask file of s to w.
-func WriteTo(w io.Writer, s *masks.Set) error {
+func WriteTo(w io.Writer, s *masks.Set) error { return writeTo(w, s, false) }
+
+func writeTo(w io.Writer, s *masks.Set, procedural bool) error {
 	if err := s.Check(); err != nil {
 		return fmt.Errorf("maskfile: %w", err)
 	}
@@ -55,16 +78,21 @@ func WriteTo(w io.Writer, s *masks.Set) error {
 		return fmt.Errorf("maskfile: metadata are %d bytes, limit %d", len(text), maxDocument)
 	}
 	sum := sha256.Sum256(text)
-	tensors := make([]safetensors.Tensor, len(s.Masks))
-	for i, m := range s.Masks {
-		tensors[i] = safetensors.Bytes(m.Key(), formats.U8, []int{m.Out, m.Stride()}, m.Bits)
-	}
-	return safetensors.Write(w, tensors, map[string]string{
+	metadata := map[string]string{
 		formatKey:   formatName + "-" + strconv.Itoa(FormatVersion),
 		bitOrderKey: bitOrderName,
 		documentKey: string(text),
 		digestKey:   hex.EncodeToString(sum[:]),
-	})
+	}
+	if procedural {
+		metadata[storageKey] = proceduralName
+		return safetensors.Write(w, nil, metadata)
+	}
+	tensors := make([]safetensors.Tensor, len(s.Masks))
+	for i, m := range s.Masks {
+		tensors[i] = safetensors.Bytes(m.Key(), formats.U8, []int{m.Out, m.Stride()}, m.Bits)
+	}
+	return safetensors.Write(w, tensors, metadata)
 }
 
 // describe returns the metadata of s.

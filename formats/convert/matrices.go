@@ -1,0 +1,234 @@
+package convert
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/spdfctl/spdfctl/formats"
+	"github.com/spdfctl/spdfctl/formats/stored"
+	"github.com/spdfctl/spdfctl/masks"
+)
+
+// Matrices are the matrices of a checkpoint that a mask can be of, in whatever
+// layout they are stored.
+type Matrices struct {
+	// Targets are the matrices of the blocks, under the names that masks have in
+	// the layout hf; of a checkpoint of no known architecture all matrices whose
+	// names have nothing of embeddings, norms and heads in them.
+	Targets []masks.Target
+	// Parameters counts the elements of all tensors, tied ones once.
+	Parameters int
+
+	places map[string]matrixPlace // by the key of the target
+}
+
+// matrixPlace says where a matrix lies. view has the rows in their true order
+// and may have more than two dimensions.
+type matrixPlace struct {
+	tensor stored.Tensor
+	view   stored.View
+}
+
+// notSparsified are parts of names of tensors that stay dense.
+//
+// Source: cerebras.pytorch, sparse/configure.py, default_sparse_param_filter; wte,
+// wpe, token_embd and output are the names of GPT-2 and GGUF.
+var notSparsified = []string{"embed", "norm", "lm_head", "wte", "wpe", "position", "ln_", "output.weight"}
+
+// Matrices finds the matrices of the checkpoint. arch may name the architecture.
+func (c *Checkpoint) Matrices(arch string) (*Matrices, error) {
+	ms := &Matrices{places: make(map[string]matrixPlace)}
+	add := func(t masks.Target, tensor stored.Tensor, v stored.View) error {
+		if err := t.Check(); err != nil {
+			return err
+		}
+		if _, ok := ms.places[t.Key()]; ok {
+			return fmt.Errorf("convert: %s: two tensors are the matrix %q", c.Path, t.Key())
+		}
+		ms.Targets = append(ms.Targets, t)
+		ms.places[t.Key()] = matrixPlace{tensor, v}
+		return nil
+	}
+	second := make(map[string]bool)
+	for _, group := range c.Aliases {
+		for _, name := range group[1:] {
+			second[name] = true
+		}
+	}
+	m, err := recognise(c, c.Tensors, arch)
+	if err != nil && arch != "" {
+		return nil, err
+	}
+	for _, t := range c.Tensors {
+		n, _ := t.NumElements()
+		if second[t.Name] {
+			continue
+		}
+		ms.Parameters += int(n)
+		name := strings.ToLower(t.Name)
+		if m != nil || len(t.Shape) != 2 || slices.ContainsFunc(notSparsified, func(part string) bool { return strings.Contains(name, part) }) {
+			continue
+		}
+		if err := add(masks.Target{Name: strip(t.Name), Out: t.Shape[0], In: t.Shape[1]}, t, stored.RowMajor(t.Shape)); err != nil {
+			return nil, err
+		}
+	}
+	if m == nil {
+		return ms.checked(c)
+	}
+	ms.Parameters = m.parameters()
+	for _, s := range m.family.maskedSlots(m.family.layouts[0], m.dims) {
+		src, ok := m.slots[s.slot]
+		if !ok || !strings.Contains(s.slot, ".") { // wte, wpe, head
+			continue
+		}
+		v := src.place.view
+		t := masks.Target{Name: s.name, Part: s.part, Out: v.Dims[0], In: v.Dims[1]}
+		if src.place.heads > 0 {
+			v = byHeads(v, src.place.heads, true)
+		}
+		if err := add(t, src.tensor, v); err != nil {
+			return nil, err
+		}
+	}
+	return ms.checked(c)
+}
+
+func (ms *Matrices) checked(c *Checkpoint) (*Matrices, error) {
+	if len(ms.Targets) == 0 {
+		return nil, fmt.Errorf("convert: %s: holds no matrix that a mask could be of", c.Path)
+	}
+	slices.SortFunc(ms.Targets, func(a, b masks.Target) int { return masks.CompareNames(a.Key(), b.Key()) })
+	return ms, nil
+}
+
+// parameters counts the elements of all slots.
+func (m *model) parameters() int {
+	n := 0
+	for _, s := range m.slots {
+		n += s.place.view.Elements()
+	}
+	return n
+}
+
+// Scores reads the sizes of the weights of a target: what masks.Options.Weights
+// wants. Only the part of the tensor that the matrix spans is read.
+func (ms *Matrices) Scores(t masks.Target) (masks.Scores, error) {
+	p, ok := ms.places[t.Key()]
+	if !ok {
+		return masks.Scores{}, fmt.Errorf("convert: matrix %q is not in the checkpoint", t.Key())
+	}
+	if p.view.Elements() != t.Total() {
+		return masks.Scores{}, fmt.Errorf("convert: matrix %q is (%d, %d), the checkpoint has %d elements", t.Key(), t.Out, t.In, p.view.Elements())
+	}
+	tensor, elements := p.tensor, 1
+	for _, d := range tensor.Shape {
+		elements *= d
+	}
+	first, end, err := p.view.Span(elements)
+	if err != nil {
+		return masks.Scores{}, fmt.Errorf("convert: matrix %q: %w", t.Key(), err)
+	}
+	d := tensor.DType
+	switch d {
+	case formats.F64, formats.F32, formats.F16, formats.BF16:
+	default:
+		if err := castable(tensor.Name, d, formats.F32); err != nil {
+			return masks.Scores{}, err
+		}
+		from := tensor
+		tensor.Bytes, tensor.Range = int64(elements)*4, nil
+		tensor.WriteTo = func(w io.Writer) error { return from.Emit(newCaster(w, d, formats.F32)) }
+		d = formats.F32
+	}
+	size := d.Bits() / 8
+	b := &byteSink{data: make([]byte, 0, (end-first)*size)}
+	if err := tensor.EmitRange(b, int64(first*size), int64((end-first)*size)); err != nil {
+		return masks.Scores{}, fmt.Errorf("convert: %w", err)
+	}
+	v := p.view
+	v.Offset -= first
+	s := masks.Scores{}
+	if d == formats.F64 {
+		s.Wide = make([]uint64, t.Total())
+		gather(s.Wide, v, func(e int) uint64 { return binary.LittleEndian.Uint64(b.data[8*e:]) &^ (1 << 63) })
+		return s, nil
+	}
+	s.Narrow = make([]uint32, t.Total())
+	switch d {
+	case formats.F32:
+		gather(s.Narrow, v, func(e int) uint32 { return binary.LittleEndian.Uint32(b.data[4*e:]) &^ (1 << 31) })
+	case formats.BF16:
+		gather(s.Narrow, v, func(e int) uint32 { return uint32(binary.LittleEndian.Uint16(b.data[2*e:])&^(1<<15)) << 16 })
+	default:
+		gather(s.Narrow, v, func(e int) uint32 {
+			var one [1]float32
+			formats.DecodeF16(one[:], b.data[2*e:2*e+2])
+			return math.Float32bits(one[0]) &^ (1 << 31)
+		})
+	}
+	return s, nil
+}
+
+// byteSink collects what is written. It is no io.ReaderFrom, so that files are
+// read into it without a lock.
+type byteSink struct{ data []byte }
+
+func (b *byteSink) Write(p []byte) (int, error) {
+	b.data = append(b.data, p...)
+	return len(p), nil
+}
+
+// tile is the side of the squares in which a transposed matrix is read.
+const tile = 32
+
+// gather writes to dst, row by row, what at gives for the elements of a view.
+func gather[T any](dst []T, v stored.View, at func(e int) T) {
+	if len(v.Dims) > 2 {
+		step := len(dst) / v.Dims[0]
+		for i := range v.Dims[0] {
+			gather(dst[i*step:(i+1)*step], stored.View{Dims: v.Dims[1:], Strides: v.Strides[1:], Offset: v.Offset + i*v.Strides[0]}, at)
+		}
+		return
+	}
+	rows, cols := v.Dims[0], v.Dims[1]
+	for i0 := 0; i0 < rows; i0 += tile {
+		for j0 := 0; j0 < cols; j0 += tile {
+			for i := i0; i < min(i0+tile, rows); i++ {
+				e := v.Offset + i*v.Strides[0] + j0*v.Strides[1]
+				row := dst[i*cols+j0 : i*cols+min(j0+tile, cols)]
+				for j := range row {
+					row[j] = at(e)
+					e += v.Strides[1]
+				}
+			}
+		}
+	}
+}
+
+// CerebrasName returns the name that Cerebras gives to a matrix of GPT-2, or "" if
+// t is none.
+func CerebrasName(t masks.Target) string {
+	for i := range gpt2HF.rows {
+		r := &gpt2HF.rows[i]
+		layer, ok := matches(r.name, t.Name)
+		if !ok {
+			continue
+		}
+		for _, slot := range strings.Fields(r.slots) {
+			if part := slot[strings.LastIndexByte(slot, '.')+1:]; t.Part != "" && part != t.Part {
+				continue
+			}
+			for k := range gpt2Cerebras.rows {
+				if gpt2Cerebras.rows[k].slots == slot {
+					return at(gpt2Cerebras.rows[k].name, layer)
+				}
+			}
+		}
+	}
+	return ""
+}
