@@ -291,4 +291,5 @@ def main():
         write_case(case, masks, weights, ids)
 
 
-main()
+if __name__ == "__main__":
+    main()
