@@ -22,14 +22,30 @@ type held struct {
 	data []byte
 }
 
+// aliasesOf returns the further names of tied tensors, each with the first one.
+func aliasesOf(c *convert.Checkpoint) map[string]string {
+	second := make(map[string]string)
+	for _, group := range c.Aliases {
+		for _, name := range group[1:] {
+			second[name] = group[0]
+		}
+	}
+	return second
+}
+
+// read loads a checkpoint, tied tensors once.
 func read(t interface{ Fatal(...any) }, path string) weights {
 	c, err := convert.Open(path, convert.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	second := aliasesOf(c)
 	w := make(weights)
 	for _, tensor := range c.Tensors {
+		if second[tensor.Name] != "" {
+			continue
+		}
 		data, err := tensor.Load()
 		if err != nil {
 			t.Fatal(err)
@@ -193,6 +209,9 @@ func (w weights) mask(g tiny, set *masks.Set, layout string) error {
 				for j := range mask.In {
 					if !mask.Keep(i, j) {
 						tensor, k := locators[layout](g, l, m, i, j)
+						if _, ok := w[tensor]; !ok {
+							tensor = "model." + tensor // nanoGPT's ckpt.pt
+						}
 						clear(w[tensor].data[4*k : 4*k+4])
 					}
 				}
@@ -232,17 +251,29 @@ func drawMasks(t *rapid.T, g tiny, layout string) *masks.Set {
 	return set
 }
 
+// formatsOf are the formats that the tests of masks write a layout in.
+func formatsOf(layout string) []string {
+	list := []string{convert.SafeTensors, convert.TorchZip, convert.Npz}
+	switch layout {
+	case "gguf":
+		list = append(list, convert.GGUF)
+	case "llmc":
+		list = append(list, convert.LLMC)
+	}
+	return list
+}
+
 // TestMasksCommute: mask(convert(W)) = convert(mask(W)), between every two
-// layouts, and the masks come back as they were.
+// layouts in every format, and the masks come back as they were.
 func TestMasksCommute(t *testing.T) {
 	g := tiny{L: 2, H: 1, C: 3, I: 12, T: 2, V: 5, dtype: formats.F32, prefix: "transformer."}
 	hf := g.dir(t)
-	sources := map[string]string{"hf": hf}
+	sources := make(map[string]string) // by layout and format
 	for layout := range locators {
-		if layout != "hf" {
-			path, o := pathFor(t.TempDir(), layout)
-			run(t, hf, path, o)
-			sources[layout] = path
+		for _, format := range formatsOf(layout) {
+			path := filepath.Join(t.TempDir(), "x."+format)
+			run(t, hf, path, convert.Options{To: format, Layout: layout})
+			sources[layout+format] = path
 		}
 	}
 	dir := t.TempDir()
@@ -250,51 +281,56 @@ func TestMasksCommute(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		names := rapid.SampledFrom([]string{"hf", "nanogpt", "cerebras", "gguf", "llmc"})
 		from, to := names.Draw(rt, "from"), names.Draw(rt, "to")
+		source := sources[from+rapid.SampledFrom(formatsOf(from)).Draw(rt, "source format")]
+		format := rapid.SampledFrom(formatsOf(to)).Draw(rt, "format")
 		set := drawMasks(rt, g, from)
 		n++
 		path := func(kind string) string { return filepath.Join(dir, fmt.Sprintf("%d-%s", n, kind)) }
-		_, o := pathFor("", to)
-		o.To, o.Masks = convert.SafeTensors, set
+		o := convert.Options{To: format, Layout: to, Masks: set, Heads: g.H}
 
 		// convert, then mask.
-		a, err := attempt(sources[from], path("a.safetensors"), o)
+		a, err := attempt(source, path("a."+format), o)
 		if err != nil {
 			rt.Fatal(err)
 		}
-		left := read(rt, path("a.safetensors"))
+		left := read(rt, path("a."+format))
 		if err := left.mask(g, a.Masks, to); err != nil {
 			rt.Fatal(err)
 		}
 		// Mask, then convert. The file must stay in the layout that it is in.
-		w := read(rt, sources[from])
+		w := read(rt, source)
 		if err := w.mask(g, set, from); err != nil {
 			rt.Fatal(err)
 		}
-		if err := w.write(path("m.safetensors"), nil); err != nil {
+		c, err := convert.Open(source, convert.OpenOptions{})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		c.Close()
+		if err := w.write(path("m.safetensors"), aliasesOf(c)); err != nil {
 			rt.Fatal(err)
 		}
 		if from == "llmc" && to != "llmc" {
 			o.Vocab = g.V // the padding of a file without a header is not known
 		}
-		if _, err := attempt(path("m.safetensors"), path("b.safetensors"), o); err != nil {
+		if _, err := attempt(path("m.safetensors"), path("b."+format), o); err != nil {
 			rt.Fatal(err)
 		}
-		right := read(rt, path("b.safetensors"))
+		right := read(rt, path("b."+format))
 		if len(left) != len(right) {
 			rt.Fatalf("%d and %d tensors", len(left), len(right))
 		}
 		for name, h := range left {
 			if h.info.String() != right[name].info.String() || !bytes.Equal(h.data, right[name].data) {
-				rt.Fatalf("%s to %s: %q differs", from, to, name)
+				rt.Fatalf("%s to %s in %s: %q differs", from, to, format, name)
 			}
 		}
 		// Back again: the same masks.
-		_, o = pathFor("", from)
-		o.To, o.Masks = convert.SafeTensors, a.Masks
+		o = convert.Options{To: convert.SafeTensors, Layout: from, Masks: a.Masks, Heads: g.H}
 		if from != "llmc" && to == "llmc" {
 			o.Vocab = g.V
 		}
-		b, err := attempt(path("b.safetensors"), path("c.safetensors"), o)
+		b, err := attempt(path("b."+format), path("c.safetensors"), o)
 		if err != nil {
 			rt.Fatal(err)
 		}

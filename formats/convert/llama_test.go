@@ -1,6 +1,7 @@
 package convert_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -148,6 +149,77 @@ func TestLlamaMask(t *testing.T) {
 	q := run(t, filepath.Join(dir, "x.gguf"), filepath.Join(dir, "y.safetensors"), convert.Options{To: convert.SafeTensors, Masks: p.Masks})
 	if len(q.Masks.Masks) != 1 || !q.Masks.Masks[0].Equal(mask) {
 		t.Error("the mask has not come back")
+	}
+}
+
+// TestLlamaMasksCommute: mask(convert(W)) = convert(mask(W)), there and back.
+// Here every matrix is a tensor of its own, stored (out, in), under the name of
+// its mask.
+func TestLlamaMasksCommute(t *testing.T) {
+	prune := func(w weights, set *masks.Set) {
+		for _, m := range set.Masks {
+			for k := range m.Out * m.In {
+				if !m.Keep(k/m.In, k%m.In) {
+					clear(w[m.Name].data[4*k : 4*k+4])
+				}
+			}
+		}
+	}
+	for _, arch := range []string{"llama", "qwen2"} {
+		hf := llamaDir(t, arch)
+		dir := t.TempDir()
+		path := func(name string) string { return filepath.Join(dir, arch+name) }
+		run(t, hf, path("x.gguf"), convert.Options{To: convert.GGUF})
+		for _, tc := range []struct {
+			from string
+			o    convert.Options
+		}{
+			{hf, convert.Options{To: convert.GGUF, Layout: "gguf"}},
+			{hf, convert.Options{To: convert.TorchZip, Layout: "gguf"}},
+			{path("x.gguf"), convert.Options{To: convert.SafeTensors, Layout: "hf"}},
+			{path("x.gguf"), convert.Options{To: convert.Npz, Layout: "hf"}},
+		} {
+			random := rand.New(rand.NewPCG(5, 6))
+			w := read(t, tc.from)
+			var list []*masks.Mask
+			for name, h := range w {
+				if len(h.info.Shape) != 2 || strings.Contains(name, "embd") || strings.Contains(name, "embed_tokens") {
+					continue
+				}
+				m := masks.New(name, "", h.info.Shape[0], h.info.Shape[1])
+				for k := range m.Out * m.In {
+					m.Put(k/m.In, k%m.In, random.IntN(2) == 0)
+				}
+				list = append(list, m)
+			}
+			set, err := masks.NewSet(list, masks.Recipe{}, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := tc.o
+			o.Masks, o.Heads, o.KVHeads, o.Arch = set, 3, 1, arch
+			what := fmt.Sprintf("%s of %s to %s", arch, filepath.Base(tc.from), o.To)
+			a := path(o.To + ".a")
+			p := run(t, tc.from, a, o)
+			left := read(t, a)
+			prune(left, p.Masks)
+
+			prune(w, set)
+			if err := w.write(path(o.To+".masked"), nil); err != nil {
+				t.Fatal(err)
+			}
+			b := path(o.To + ".b")
+			run(t, path(o.To+".masked"), b, o)
+			right := read(t, b)
+			if len(left) != len(right) || len(p.Masks.Masks) != len(list) {
+				t.Fatalf("%s: %d and %d tensors, %d masks of %d", what, len(left), len(right), len(p.Masks.Masks), len(list))
+			}
+			for name, h := range left {
+				if !bytes.Equal(h.data, right[name].data) {
+					t.Errorf("%s: %q differs", what, name)
+				}
+			}
+		}
 	}
 }
 
