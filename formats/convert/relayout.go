@@ -35,6 +35,12 @@ func (p *Plan) planLayout(name string) error {
 		return fmt.Errorf("convert: %s: %d and %d rows of queries and keys do not divide into halves of %d and %d heads; config.json or --heads and --kv-heads give them",
 			m.family.arch, d.Q, d.K, d.N, d.M)
 	}
+	if d.N > 0 && m.family == gpt2 && d.C%d.N != 0 {
+		return fmt.Errorf("convert: gpt2: %d channels do not divide into %d heads", d.C, d.N)
+	}
+	if d.N == 0 && to.name == "gguf" && o.To == GGUF && !p.originalEntries() {
+		p.Notes = append(p.Notes, "the number of heads is not known, and the file will lack it: llama.cpp needs it; config.json or --heads gives it")
+	}
 	prefix := to.prefix
 	if p.Source.unprefixed && to.name == "hf" || m.layout == to && !m.prefixed {
 		prefix = ""

@@ -13,11 +13,12 @@ import (
 	"github.com/spdfctl/spdfctl/formats/stored"
 )
 
-// writeSafeTensors writes a file of safetensors.
+// writeSafeTensors writes a file of safetensors. Its package counts what the
+// tensors write, so there is no need for Emit.
 func writeSafeTensors(to io.Writer, tensors []stored.Tensor, metadata map[string]string) error {
 	list := make([]safetensors.Tensor, len(tensors))
 	for i, t := range tensors {
-		list[i] = safetensors.Tensor{Info: t.Info, WriteTo: t.Emit}
+		list[i] = safetensors.Tensor{Info: t.Info, WriteTo: t.WriteTo}
 	}
 	return safetensors.Write(to, list, metadata)
 }

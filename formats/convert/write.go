@@ -26,7 +26,19 @@ import (
 // replaces weights that are in it. progress, if not nil, is called with the
 // number of bytes written so far.
 func (p *Plan) Write(ctx context.Context, path string, force bool, progress func(done int64)) error {
-	w := &watch{ctx: ctx, progress: progress}
+	err := p.write(&watch{ctx: ctx, progress: progress}, path, force)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("convert: %s: %w", path, ctx.Err())
+	case errors.Is(err, fs.ErrExist) || strings.HasPrefix(err.Error(), "convert: "):
+		return err
+	}
+	return fmt.Errorf("convert: %w", err)
+}
+
+func (p *Plan) write(w *watch, path string, force bool) error {
 	if p.Directory(path) {
 		fill := func(tmp string) error {
 			if err := p.writeDir(w, tmp); err != nil {

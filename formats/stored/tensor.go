@@ -158,12 +158,25 @@ func (t Tensor) Emit(w io.Writer) error {
 	case e.over:
 		return fmt.Errorf("tensor %q: %s: more than the %d bytes that it takes", t.Name, t.Info, t.Bytes)
 	case err != nil:
-		return fmt.Errorf("tensor %q: %w", t.Name, err)
+		var inner *tensorError
+		if errors.As(err, &inner) && inner.name == t.Name {
+			return err // says it already: one tensor is written through another
+		}
+		return &tensorError{t.Name, err}
 	case e.left > 0:
 		return fmt.Errorf("tensor %q: %s: %d bytes, it takes %d", t.Name, t.Info, t.Bytes-e.left, t.Bytes)
 	}
 	return nil
 }
+
+// tensorError says in which tensor something went wrong.
+type tensorError struct {
+	name string
+	err  error
+}
+
+func (e *tensorError) Error() string { return fmt.Sprintf("tensor %q: %s", e.name, e.err) }
+func (e *tensorError) Unwrap() error { return e.err }
 
 // errOver is what a source is told that writes too much; Emit says it better.
 var errOver = errors.New("more bytes than the tensor takes")
