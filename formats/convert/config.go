@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -26,6 +27,8 @@ type Config struct {
 	HeadDim   int     `json:"head_dim,omitempty"`
 	NormEps   float64 `json:"norm_eps,omitempty"`
 	RopeTheta float64 `json:"rope_theta,omitempty"`
+	// Activation is what config.json calls that of the MLP.
+	Activation string `json:"activation,omitempty"`
 }
 
 // maxConfig bounds a config.json; real ones have a few kilobytes.
@@ -90,6 +93,8 @@ func (c *Checkpoint) configFromJSON(text []byte) error {
 		HeadDim   int     `json:"head_dim"`
 		RMSEps    float64 `json:"rms_norm_eps"`
 		RopeTheta float64 `json:"rope_theta"`
+
+		Activation string `json:"activation_function"`
 	}
 	if err := json.Unmarshal(text, &j); err != nil {
 		return err
@@ -105,7 +110,7 @@ func (c *Checkpoint) configFromJSON(text []byte) error {
 	c.Config = Config{
 		Arch: strings.ToLower(j.ModelType), NLayer: or(j.NLayer, j.Layers), NHead: or(j.NHead, j.Heads), NKVHead: j.KVHeads,
 		NEmbd: or(j.NEmbd, j.Hidden), NInner: or(j.NInner, j.Inner), NCtx: or(j.NPos, j.NCtx, j.MaxPos), VocabSize: j.VocabSize,
-		HeadDim: j.HeadDim, NormEps: j.LNEps + j.RMSEps, RopeTheta: j.RopeTheta,
+		HeadDim: j.HeadDim, NormEps: j.LNEps + j.RMSEps, RopeTheta: j.RopeTheta, Activation: j.Activation,
 	}
 	if c.Config.Arch == "mistral" {
 		c.Config.Arch = "llama" // the same tensors and the same order of q and k
@@ -142,6 +147,10 @@ func (c *Checkpoint) configFromGGUF() {
 	float := func(keys ...string) float64 {
 		for _, key := range keys {
 			if v, ok := values[arch+"."+key].(float64); ok {
+				// The file has 32 bits of it: 1e-05, not 9.999999747378752e-06.
+				if short, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', -1, 32), 64); err == nil {
+					return short
+				}
 				return v
 			}
 		}

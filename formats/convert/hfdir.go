@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spdfctl/spdfctl/formats/maskfile"
 )
@@ -33,7 +34,7 @@ func (p *Plan) writeBesides(dir string) error {
 		return nil
 	}
 	from := filepath.Dir(p.Source.Path)
-	haveConfig := false
+	haveConfig, haveTokenizer := false, false
 	for _, name := range besides {
 		text, err := os.ReadFile(filepath.Join(from, name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -42,6 +43,7 @@ func (p *Plan) writeBesides(dir string) error {
 		if err != nil {
 			return fmt.Errorf("convert: %w", err)
 		}
+		haveTokenizer = haveTokenizer || strings.HasPrefix(name, "tokenizer") || name == "vocab.json"
 		if name == "config.json" {
 			haveConfig = true
 			if text, err = p.adaptConfig(text); err != nil {
@@ -49,6 +51,11 @@ func (p *Plan) writeBesides(dir string) error {
 			}
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o666); err != nil {
+			return err
+		}
+	}
+	if p.tokenizer != nil && !haveTokenizer {
+		if err := p.tokenizer.Save(dir); err != nil {
 			return err
 		}
 	}
@@ -88,6 +95,9 @@ func (p *Plan) newConfig() map[string]any {
 		}
 		if d.I != 4*d.C {
 			config["n_inner"] = d.I
+		}
+		if c.Activation != "" {
+			config["activation_function"] = c.Activation
 		}
 		if c.NormEps == 0 {
 			config["layer_norm_epsilon"] = 1e-5

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/spdfctl/spdfctl/formats"
+	"github.com/spdfctl/spdfctl/formats/bpe"
 	"github.com/spdfctl/spdfctl/formats/npz"
 	"github.com/spdfctl/spdfctl/formats/stored"
 	"github.com/spdfctl/spdfctl/masks"
@@ -88,6 +89,8 @@ type Plan struct {
 	target dims
 	vocab  int // rows of the embedding that are written
 	buffer *scratch
+	// tokenizer goes into a GGUF file, or comes out of one; nil for none.
+	tokenizer *bpe.Tokenizer
 	// leaveEntries leaves out the metadata of GGUF, for which .npz is too small.
 	leaveEntries bool
 
@@ -144,6 +147,7 @@ func NewPlan(c *Checkpoint, o Options) (*Plan, error) {
 	if err := p.weighEntries(); err != nil {
 		return nil, err
 	}
+	p.planTokenizer()
 	return p, p.carryMasks()
 }
 

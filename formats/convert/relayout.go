@@ -41,6 +41,10 @@ func (p *Plan) planLayout(name string) error {
 	if d.N == 0 && to.name == "gguf" && o.To == GGUF && !p.originalEntries() {
 		p.Notes = append(p.Notes, "the number of heads is not known, and the file will lack it: llama.cpp needs it; config.json or --heads gives it")
 	}
+	const tanh = "gelu_new"
+	if a := p.Source.Config.Activation; m.family == gpt2 && a != "" && a != tanh && (o.To == GGUF || o.To == LLMC) {
+		p.Notes = append(p.Notes, fmt.Sprintf("config.json says that the activation is %q; programs that read %s compute %q", a, o.To, tanh))
+	}
 	prefix := to.prefix
 	if p.Source.unprefixed && to.name == "hf" || m.layout == to && !m.prefixed {
 		prefix = ""

@@ -422,6 +422,9 @@ func (p *Plan) ggufEntries() []gguf.Entry {
 	number("attention.head_count", c.NHead)
 	if arch == "gpt2" {
 		float("attention.layer_norm_epsilon", c.NormEps)
+		if p.tokenizer != nil {
+			entries = append(entries, tokenizerEntries(p.tokenizer, p.vocab)...)
+		}
 		return entries
 	}
 	number("attention.head_count_kv", c.NKVHead)
