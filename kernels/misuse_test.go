@@ -47,6 +47,8 @@ func TestMisusePanics(t *testing.T) {
 		{"EmbeddingForward t", func() { kernels.EmbeddingForward(x, ids, x, x, 0, 6) }},
 		{"AttentionForward", func() { kernels.AttentionForward(x, x, x, 1, 4, 1, 6) }},
 		{"AttentionBackward", func() { kernels.AttentionBackward(x, x, x, x, x, 1, 4, 1, 6) }},
+		{"AttentionSlots", func() { kernels.AttentionSlots(x, x, one, one, []int32{1}, 1, 1) }},
+		{"LogSumExp", func() { kernels.LogSumExp(nil) }},
 		{"AttentionDecode", func() { kernels.AttentionDecode(x, x, x, one, 4, 1, 6) }},
 		{"SoftmaxCrossEntropy", func() { kernels.SoftmaxCrossEntropy(one, x, ids, 4, 6, 1) }},
 		{"CrossEntropy target", func() { kernels.CrossEntropy(x, x, []int32{6}, 1, 6) }},

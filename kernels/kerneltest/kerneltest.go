@@ -59,6 +59,8 @@ func Checks() []Check {
 		{"embedding", withSet(checkEmbedding)},
 		{"attention", withSet(checkAttention)},
 		{"attention_decode", withSet(checkAttentionDecode)},
+		{"attention_slots", withSet(checkAttentionSlots)},
+		{"log_sum_exp", withSet(checkLogSumExp)},
 		{"cross_entropy", withSet(checkCrossEntropy)},
 		{"gradients", withSet(checkGradients)},
 		{"threads", withSet(checkThreads)},
