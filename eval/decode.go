@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"github.com/spdfctl/spdfctl/kernels"
 	"github.com/spdfctl/spdfctl/train/gpt"
 )
 
@@ -36,16 +35,64 @@ func (s Sampling) Validate() error {
 	return nil
 }
 
-// Limits bounds one generated text.
-type Limits struct {
-	MaxTokens int     // generated at most; the context may end earlier
-	Stop      []int32 // ids that end the text and are not part of it
+// Search says how texts are made: by beam search if Beam.Width is above 1,
+// otherwise by Sampling, which greedy decoding is a case of.
+type Search struct {
+	Sampling
+	Beam
+	Limits
 }
 
-// Generate continues prompt and returns the new tokens. Text number index
-// draws from its own random stream, so that many prompts may run in any order.
-// emit, if not nil, is called with each token as it is chosen.
-func Generate(ctx context.Context, m *gpt.Model, prompt []int32, index int, s Sampling, l Limits, emit func(id int32)) ([]int32, error) {
+// Validate reports a setting outside its range, or settings that exclude each other.
+func (s Search) Validate() error {
+	if err := s.Sampling.Validate(); err != nil {
+		return err
+	}
+	if err := s.Beam.Validate(); err != nil {
+		return err
+	}
+	if s.Width > 1 && s.Temperature > 0 {
+		return fmt.Errorf("eval: beam of %d with temperature %g: a beam search does not sample", s.Width, s.Temperature)
+	}
+	return s.Limits.Validate()
+}
+
+// String names the choices, as a signature does:
+//
+//	beam:10|penalty:0.8-hf|rules:lora|ngram:4|min:0|max:64
+func (s Search) String() string {
+	b := s.Beam.withDefaults()
+	how := "greedy"
+	switch {
+	case b.Width > 1:
+		how = fmt.Sprintf("beam:%d|penalty:%g-%s|rules:%s", b.Width, b.LengthPenalty, b.Convention, b.Rules)
+		if b.Rules == RulesHF {
+			how += "|early:" + b.EarlyStopping
+		}
+	case s.Temperature > 0:
+		how = fmt.Sprintf("sample|t:%g|k:%d|p:%g|seed:%d", s.Temperature, s.TopK, s.TopP, s.Seed)
+	}
+	return fmt.Sprintf("%s|ngram:%d|min:%d|max:%d", how, s.NoRepeatNGram, s.MinTokens, s.MaxTokens)
+}
+
+// seen is the part of a prompt whose n-grams count as repeated.
+func (s Search) seen(prompt []int32) []int32 {
+	if s.Rules == RulesLoRA {
+		return nil
+	}
+	return prompt
+}
+
+// Text is a generated text without its stop token.
+type Text struct {
+	IDs   []int32
+	Score float64 // penalised log-probability of a beam search, otherwise 0
+}
+
+// Generate continues prompt without a beam and returns the new tokens. Text number
+// index draws from its own random stream, so that many prompts may run in any
+// order. emit, if not nil, is called with each token as it is chosen.
+func Generate(ctx context.Context, m *gpt.Model, prompt []int32, index int, s Search, emit func(id int32)) ([]int32, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
@@ -54,54 +101,57 @@ func Generate(ctx context.Context, m *gpt.Model, prompt []int32, index int, s Sa
 	if err != nil {
 		return nil, err
 	}
-	pick := newPicker(s, index)
-	var out []int32
-	for len(out) < l.MaxTokens {
+	w := newWriter(s, prompt, index, m.Config.NCtx)
+	for {
 		if err := ctx.Err(); err != nil {
-			return out, err
+			return w.out, err
 		}
-		id, err := pick.next(logits)
-		if err != nil {
-			return out, err
+		id, kept, err := w.next(logits)
+		if err != nil || !kept {
+			return w.out, err
 		}
-		if slices.Contains(l.Stop, id) {
-			break
-		}
-		out = append(out, id)
 		if emit != nil {
 			emit(id)
 		}
-		if d.Len() >= m.Config.NCtx || len(out) == l.MaxTokens {
-			break
+		if w.full() {
+			return w.out, nil
 		}
 		if logits, err = d.Next(id); err != nil {
-			return out, err
+			return w.out, err
 		}
 	}
-	return out, nil
 }
 
-// GenerateAll continues many prompts, one worker each, and returns the texts
-// in the order of the prompts. done, if not nil, is called after each.
-func GenerateAll(ctx context.Context, m *gpt.Model, prompts [][]int32, s Sampling, l Limits, done func()) ([][]int32, error) {
-	out := make([][]int32, len(prompts))
-	errs := make([]error, len(prompts))
-	kernels.Parallel(len(prompts), func(i int) {
-		if errs[i] = ctx.Err(); errs[i] != nil {
-			return
-		}
-		out[i], errs[i] = Generate(ctx, m, prompts[i], i, s, l, nil)
-		if done != nil {
-			done()
-		}
-	})
-	for i, err := range errs {
-		if err != nil {
-			return nil, fmt.Errorf("eval: prompt %d: %w", i+1, err)
-		}
-	}
-	return out, nil
+// writer makes one text by sampling.
+type writer struct {
+	s      Search
+	pick   *picker
+	prompt []int32
+	max    int // tokens at most
+	out    []int32
 }
+
+func newWriter(s Search, prompt []int32, index, ctx int) *writer {
+	return &writer{s: s, pick: newPicker(s.Sampling, index), prompt: s.seen(prompt), max: longest(s.Limits, prompt, ctx)}
+}
+
+// longest is the number of tokens that may follow a prompt: the last one need not
+// be seen by the model.
+func longest(l Limits, prompt []int32, ctx int) int { return min(l.MaxTokens, ctx-len(prompt)+1) }
+
+// next chooses a token from logits, which it changes, and says whether the text
+// got it or ends before it.
+func (w *writer) next(logits []float32) (id int32, kept bool, err error) {
+	w.s.ban(logits, w.prompt, w.out)
+	if id, err = w.pick.next(logits); err != nil || slices.Contains(w.s.Stop, id) {
+		return id, false, err
+	}
+	w.out = append(w.out, id)
+	return id, true, nil
+}
+
+// full reports whether the text may not become longer.
+func (w *writer) full() bool { return len(w.out) >= w.max }
 
 // picker chooses tokens; it keeps its buffers between them.
 type picker struct {
@@ -120,8 +170,8 @@ func newPicker(s Sampling, index int) *picker {
 func (p *picker) next(logits []float32) (int32, error) {
 	best := 0
 	for i, x := range logits {
-		if math.IsNaN(float64(x)) {
-			return 0, fmt.Errorf("eval: the logit of token %d is not a number", i)
+		if x != x {
+			return 0, errNaN(i)
 		}
 		if x > logits[best] {
 			best = i

@@ -6,7 +6,10 @@ import (
 	"slices"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
+
 	"github.com/spdfctl/spdfctl/eval"
+	"github.com/spdfctl/spdfctl/kernels"
 	"github.com/spdfctl/spdfctl/train/gpt"
 )
 
@@ -108,7 +111,7 @@ func TestPerplexityRefuses(t *testing.T) {
 func TestGreedy(t *testing.T) {
 	m := newModel(t)
 	prompt := []int32{3, 4}
-	got, err := eval.Generate(context.Background(), m, prompt, 0, eval.Sampling{}, eval.Limits{MaxTokens: 100}, nil)
+	got, err := eval.Generate(context.Background(), m, prompt, 0, eval.Search{Limits: eval.Limits{MaxTokens: 100}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +128,7 @@ func TestGreedy(t *testing.T) {
 	if !slices.Equal(got, ids[2:]) {
 		t.Errorf("greedy text is %v, want %v up to the end of the context", got, ids[2:])
 	}
-	stopped, err := eval.Generate(context.Background(), m, prompt, 0, eval.Sampling{}, eval.Limits{MaxTokens: 100, Stop: []int32{ids[4]}}, nil)
+	stopped, err := eval.Generate(context.Background(), m, prompt, 0, eval.Search{Limits: eval.Limits{MaxTokens: 100, Stop: []int32{ids[4]}}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +136,7 @@ func TestGreedy(t *testing.T) {
 		t.Errorf("text with a stop is %v, want %v", stopped, want)
 	}
 	// A top-k of 1 leaves sampling no choice.
-	sampled, err := eval.Generate(context.Background(), m, prompt, 0, eval.Sampling{Temperature: 2, TopK: 1}, eval.Limits{MaxTokens: 100}, nil)
+	sampled, err := eval.Generate(context.Background(), m, prompt, 0, eval.Search{Sampling: eval.Sampling{Temperature: 2, TopK: 1}, Limits: eval.Limits{MaxTokens: 100}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,14 +176,14 @@ func TestSamplingFrequencies(t *testing.T) {
 	for i := range prompts {
 		prompts[i] = prompt
 	}
-	s := eval.Sampling{Temperature: temperature, TopK: topK, Seed: 3}
-	texts, err := eval.GenerateAll(context.Background(), m, prompts, s, eval.Limits{MaxTokens: 1}, nil)
+	s := eval.Search{Sampling: eval.Sampling{Temperature: temperature, TopK: topK, Seed: 3}, Limits: eval.Limits{MaxTokens: 1}}
+	texts, err := eval.Decode(context.Background(), m, prompts, s, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	counts := make([]float64, v)
 	for _, x := range texts {
-		counts[x[0]]++
+		counts[x.IDs[0]]++
 	}
 	for i := range p {
 		want := n * p[i] / sum
@@ -189,12 +192,12 @@ func TestSamplingFrequencies(t *testing.T) {
 			t.Errorf("token %d drawn %g times, want about %.1f", i, counts[i], want)
 		}
 	}
-	again, err := eval.GenerateAll(context.Background(), m, prompts, s, eval.Limits{MaxTokens: 1}, nil)
+	again, err := eval.Decode(context.Background(), m, prompts, s, 7, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range again {
-		if again[i][0] != texts[i][0] {
+		if again[i].IDs[0] != texts[i].IDs[0] {
 			t.Fatalf("text %d differs under the same seed", i)
 		}
 	}
@@ -203,12 +206,12 @@ func TestSamplingFrequencies(t *testing.T) {
 func TestTopP(t *testing.T) {
 	m := newModel(t)
 	// So small a p leaves the likeliest token only.
-	s := eval.Sampling{Temperature: 1, TopP: 1e-9}
-	got, err := eval.Generate(context.Background(), m, []int32{5}, 0, s, eval.Limits{MaxTokens: 5}, nil)
+	s := eval.Search{Sampling: eval.Sampling{Temperature: 1, TopP: 1e-9}, Limits: eval.Limits{MaxTokens: 5}}
+	got, err := eval.Generate(context.Background(), m, []int32{5}, 0, s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := eval.Generate(context.Background(), m, []int32{5}, 0, eval.Sampling{}, eval.Limits{MaxTokens: 5}, nil)
+	want, err := eval.Generate(context.Background(), m, []int32{5}, 0, eval.Search{Limits: eval.Limits{MaxTokens: 5}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,6 +224,119 @@ func TestSamplingValidate(t *testing.T) {
 	for _, s := range []eval.Sampling{{Temperature: -1}, {Temperature: math.NaN()}, {TopK: -1}, {TopP: 1.1}, {TopP: math.NaN()}} {
 		if s.Validate() == nil {
 			t.Errorf("%+v is accepted", s)
+		}
+	}
+}
+
+// TestDecodeBatches decodes prompts of different lengths in batches of different
+// sizes and on different numbers of threads: the texts must not depend on it, and
+// without a beam are those of one text after another.
+func TestDecodeBatches(t *testing.T) {
+	defer kernels.SetThreads(0)
+	m := newModel(t)
+	prompts := [][]int32{{1, 2}, {3}, {4, 5, 6, 7}, {8, 8}, {9}, {2, 2, 2}, {1, 2, 3, 4, 5, 6, 7, 8}}
+	limits := eval.Limits{MaxTokens: 6, MinTokens: 1, NoRepeatNGram: 3, Stop: []int32{0, 12}}
+	for _, s := range []eval.Search{
+		{Limits: limits},
+		{Limits: limits, Sampling: eval.Sampling{Temperature: 1, TopK: 5, Seed: 4}},
+		{Limits: limits, Beam: eval.Beam{Width: 4, LengthPenalty: 0.8}},
+		{Limits: limits, Beam: eval.Beam{Width: 4, LengthPenalty: 0.8, Rules: eval.RulesLoRA, Convention: eval.PenaltyGNMT}},
+	} {
+		var want []eval.Text
+		for _, batch := range []int{0, 1, 2, 5} {
+			for threads := range 4 {
+				kernels.SetThreads(threads)
+				finished := 0
+				got, err := eval.Decode(context.Background(), m, prompts, s, batch, func(n, tokens int) { finished = n })
+				if err != nil {
+					t.Fatal(err)
+				}
+				if finished != len(prompts) {
+					t.Errorf("%s: progress ends at %d of %d", s, finished, len(prompts))
+				}
+				if want == nil {
+					want = got
+				}
+				if d := gocmp.Diff(want, got); d != "" {
+					t.Errorf("%s, batch %d, %d threads: -want +got:\n%s", s, batch, threads, d)
+				}
+			}
+		}
+		kernels.SetThreads(0)
+		for i, p := range prompts {
+			ids := want[i].IDs
+			if len(ids) < 1 || len(ids) > 6 || len(p)+len(ids) > config.NCtx+1 || slices.Contains(ids, 0) || slices.Contains(ids, 12) {
+				t.Errorf("%s: text %d is %v", s, i, ids)
+			}
+			if s.Width > 1 {
+				continue
+			}
+			alone, err := eval.Generate(context.Background(), m, p, i, s, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(alone, ids) {
+				t.Errorf("%s: text %d alone is %v, in a batch %v", s, i, alone, ids)
+			}
+		}
+	}
+}
+
+// TestNoRepeat looks for repeated n-grams in long texts of a model that likes them.
+func TestNoRepeat(t *testing.T) {
+	m, err := gpt.New(gpt.Config{VocabSize: 13, NCtx: 64, NEmbd: 8, NLayer: 1, NHead: 2}.WithDefaults(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Init(1)
+	prompt := []int32{1, 2, 3, 1, 2}
+	for _, rules := range []string{eval.RulesHF, eval.RulesLoRA} {
+		for _, width := range []int{1, 3} {
+			s := eval.Search{Beam: eval.Beam{Width: width, Rules: rules}, Limits: eval.Limits{MaxTokens: 40, NoRepeatNGram: 2}}
+			texts, err := eval.Decode(context.Background(), m, [][]int32{prompt}, s, 0, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := texts[0].IDs
+			if len(ids) != 40 {
+				t.Errorf("%s: %d tokens, want 40", s, len(ids))
+			}
+			if rules == eval.RulesHF {
+				ids = append(slices.Clone(prompt[3:]), ids...)
+			}
+			seen := map[[2]int32]bool{}
+			for i := 1; i < len(ids); i++ {
+				pair := [2]int32{ids[i-1], ids[i]}
+				if seen[pair] {
+					t.Errorf("%s: %v twice in %v", s, pair, ids)
+				}
+				seen[pair] = true
+			}
+		}
+	}
+}
+
+func TestSearchValidate(t *testing.T) {
+	limits := eval.Limits{MaxTokens: 5}
+	for name, s := range map[string]eval.Search{
+		"no tokens":        {},
+		"minimum":          {Limits: eval.Limits{MaxTokens: 5, MinTokens: 6}},
+		"negative minimum": {Limits: eval.Limits{MaxTokens: 5, MinTokens: -1}},
+		"n-gram":           {Limits: eval.Limits{MaxTokens: 5, NoRepeatNGram: -1}},
+		"beam":             {Limits: limits, Beam: eval.Beam{Width: -1}},
+		"penalty":          {Limits: limits, Beam: eval.Beam{LengthPenalty: math.NaN()}},
+		"convention":       {Limits: limits, Beam: eval.Beam{Convention: "t5"}},
+		"rules":            {Limits: limits, Beam: eval.Beam{Rules: "fairseq"}},
+		"early stopping":   {Limits: limits, Beam: eval.Beam{EarlyStopping: "yes"}},
+		"sampled beam":     {Limits: limits, Beam: eval.Beam{Width: 2}, Sampling: eval.Sampling{Temperature: 1}},
+	} {
+		if s.Validate() == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	for _, prompts := range [][][]int32{{{}}, {make([]int32, 9)}, {{1, 13}}} {
+		if _, err := eval.Decode(context.Background(), newModel(t), prompts, eval.Search{Limits: limits}, 0, nil); err == nil {
+			t.Errorf("prompts %v are accepted", prompts)
 		}
 	}
 }

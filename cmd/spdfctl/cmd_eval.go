@@ -3,22 +3,18 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"sync/atomic"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/spdfctl/spdfctl/eval"
-	"github.com/spdfctl/spdfctl/eval/metrics"
 	"github.com/spdfctl/spdfctl/formats"
 	"github.com/spdfctl/spdfctl/formats/bpe"
-	"github.com/spdfctl/spdfctl/formats/nlg"
 	"github.com/spdfctl/spdfctl/formats/npz"
 	"github.com/spdfctl/spdfctl/formats/tokens"
 	"github.com/spdfctl/spdfctl/train/gpt"
@@ -156,166 +152,6 @@ through the model and writes the logits of every position as float32 in NumPy's
 
 // maxLogits bounds the logits that are held whole: 8 GiB.
 const maxLogits = 2 << 30
-
-func newEvalNLGCmd(a *app) *cobra.Command {
-	var (
-		task, path, out string
-		maxTokens       int
-		s               eval.Sampling
-		force           bool
-	)
-	cmd := &cobra.Command{
-		Use:   "nlg MODEL --task e2e|jsonl --data FILE",
-		Short: "Decode a data-to-text set and score it",
-		Long: `Nlg completes the prompt of every instance of a set, greedily unless a
-temperature is given, and scores the texts against all references of the
-instance: BLEU as sacreBLEU computes it, with its signature. Rows with the same
-prompt are one instance with several references. A text ends at <|endoftext|>.`,
-		Example: `  spdfctl eval nlg runs/sparse-e2e --task e2e --data testset_w_refs.csv.gz -o hyp.txt
-  spdfctl eval nlg runs/sparse-e2e --task jsonl --data test.jsonl --json`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if path == "" {
-				return usageErrorf("eval nlg: --data is missing: the set to decode")
-			}
-			if task != "e2e" && task != "jsonl" {
-				return usageErrorf("eval nlg: --task %q is neither e2e nor jsonl", task)
-			}
-			if maxTokens < 1 {
-				return usageErrorf("eval nlg: --max-tokens %d is not positive", maxTokens)
-			}
-			if err := s.Validate(); err != nil {
-				return &usageError{err: err}
-			}
-			m, tok, err := loadModel(args[0], false)
-			if err != nil {
-				return err
-			}
-			set, err := readInstances(task, path)
-			if err != nil {
-				return err
-			}
-			texts, err := a.decode(cmd.Context(), m, tok, set, s, maxTokens)
-			if err != nil {
-				return err
-			}
-			if out != "" {
-				if err := writeLines(out, force, texts); err != nil {
-					return err
-				}
-			}
-			bleu, err := bleuOf(texts, set)
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.printJSON(map[string]any{
-					"task": task, "signature": bleu.Signature,
-					"metrics": map[string]any{"bleu": bleu.Score}, "n_segments": len(texts),
-				})
-			}
-			_, err = fmt.Fprintf(a.stdout, "BLEU  %.2f  (%s, %d segments)\n", bleu.Score, bleu.Signature, len(texts))
-			return err
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&task, "task", "e2e", "e2e (CSV) or jsonl")
-	f.StringVar(&path, "data", "", "the set to decode, with its references")
-	f.StringVarP(&out, "out", "o", "", "file for the texts, one line each")
-	f.IntVar(&maxTokens, "max-tokens", 64, "longest text in tokens")
-	f.BoolVar(&force, "force", false, "replace an existing file")
-	samplingFlags(cmd, &s)
-	return cmd
-}
-
-// samplingFlags defines the flags that choose how tokens are drawn.
-func samplingFlags(cmd *cobra.Command, s *eval.Sampling) {
-	f := cmd.Flags()
-	f.Float64Var(&s.Temperature, "temperature", 0, "sample with this temperature (0: greedy)")
-	f.IntVar(&s.TopK, "top-k", 0, "sample among the k most likely tokens (0: all)")
-	f.Float64Var(&s.TopP, "top-p", 0, "sample among the likeliest tokens that make up p (0: all)")
-	f.Uint64Var(&s.Seed, "seed", 0, "seed of the sampling")
-}
-
-// readInstances reads a set and joins the rows of one prompt.
-func readInstances(task, path string) ([]nlg.Example, error) {
-	r, _, err := nlg.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("eval: %w", err)
-	}
-	defer r.Close()
-	read := nlg.ReadJSONL
-	if task == "e2e" {
-		read = nlg.ReadE2E
-	}
-	rows, err := read(r)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	set := nlg.Group(rows)
-	for i := range set {
-		if task == "e2e" {
-			if set[i].Source, err = nlg.LinearizeMR(set[i].Source); err != nil {
-				return nil, fmt.Errorf("%s: instance %d: %w", path, i+1, err)
-			}
-		}
-		if len(set[i].References) == 0 {
-			return nil, fmt.Errorf("%s: instance %d has no reference to score against", path, i+1)
-		}
-	}
-	if len(set) == 0 {
-		return nil, fmt.Errorf("eval: %s: the set is empty", path)
-	}
-	return set, nil
-}
-
-// decode completes the prompts of set and returns one line of text for each.
-func (a *app) decode(ctx context.Context, m *gpt.Model, tok *bpe.Tokenizer, set []nlg.Example, s eval.Sampling, maxTokens int) ([]string, error) {
-	eot, err := endOfText(tok, "model")
-	if err != nil {
-		return nil, err
-	}
-	prompts := make([][]int32, len(set))
-	for i, e := range set {
-		prompts[i] = nlg.Prompt(tok, eot, e.Source)
-	}
-	bar := a.startProgress("decode", "texts", int64(len(prompts)))
-	defer a.closeProgress()
-	var done atomic.Int64
-	out, err := eval.GenerateAll(ctx, m, prompts, s, eval.Limits{MaxTokens: maxTokens, Stop: []int32{eot}}, func() {
-		bar.Set(done.Add(1), "")
-	})
-	if err != nil {
-		return nil, err
-	}
-	texts := make([]string, len(out))
-	for i, ids := range out {
-		text, err := tok.Decode(ids)
-		if err != nil {
-			return nil, err
-		}
-		// One text a line, and what is not UTF-8 has no place in a score.
-		texts[i] = strings.ToValidUTF8(strings.Join(strings.Fields(string(text)), " "), "\uFFFD")
-	}
-	return texts, nil
-}
-
-// writeLines writes one text a line.
-func writeLines(path string, force bool, lines []string) error {
-	return formats.WriteAtomic(path, force, func(w io.Writer) error {
-		_, err := io.WriteString(w, strings.Join(lines, "\n")+"\n")
-		return err
-	})
-}
-
-// bleuOf scores texts against the references of set as sacreBLEU does.
-func bleuOf(texts []string, set []nlg.Example) (metrics.BLEUScore, error) {
-	refs := make([][]string, len(set))
-	for i, e := range set {
-		refs[i] = e.References
-	}
-	return metrics.BLEU(texts, refs, metrics.BLEUOptions{})
-}
 
 // maxTextFile bounds a text that is read whole: 4 GiB.
 const maxTextFile = 4 << 30

@@ -1,37 +1,36 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/spdfctl/spdfctl/eval"
+	"github.com/spdfctl/spdfctl/train/gpt"
 )
 
 func newGenerateCmd(a *app) *cobra.Command {
 	var (
-		prompt    string
-		maxTokens int
-		s         eval.Sampling
+		prompt string
+		s      eval.Search
 	)
 	cmd := &cobra.Command{
 		Use:   "generate MODEL --prompt TEXT",
-		Short: "Continue a text: greedy or sampled",
-		Long: `Generate continues the prompt, greedily unless a temperature is given, until
-<|endoftext|>, the limit or the end of the context. The text appears on standard
-output as it is made.`,
+		Short: "Continue a text: greedy, sampled or by beam search",
+		Long: `Generate continues the prompt, greedily unless a temperature or a beam is given,
+until <|endoftext|>, the limit or the end of the context. The text appears on
+standard output as it is made, that of a beam search when it is done.`,
 		Example: `  spdfctl generate runs/sparse --prompt "It was a" --max-tokens 40
-  spdfctl generate runs/sparse --prompt "It was a" --temperature 0.8 --top-k 50 --seed 7`,
+  spdfctl generate runs/sparse --prompt "It was a" --temperature 0.8 --top-k 50 --seed 7
+  spdfctl generate runs/sparse --prompt "It was a" --beam 5 --no-repeat-ngram 3`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if prompt == "" {
 				return usageErrorf("generate: --prompt is missing or empty")
 			}
-			if maxTokens < 1 {
-				return usageErrorf("generate: --max-tokens %d is not positive", maxTokens)
-			}
 			if err := s.Validate(); err != nil {
-				return &usageError{err: err}
+				return &usageError{err: fmt.Errorf("generate: %w", err)}
 			}
 			m, tok, err := loadModel(args[0], false)
 			if err != nil {
@@ -41,9 +40,8 @@ output as it is made.`,
 			if len(ids) > m.Config.NCtx {
 				return fmt.Errorf("generate: the prompt has %d tokens, the model takes %d", len(ids), m.Config.NCtx)
 			}
-			l := eval.Limits{MaxTokens: maxTokens}
 			if eot, ok := tok.EndOfText(); ok {
-				l.Stop = []int32{eot}
+				s.Stop = []int32{eot}
 			}
 			var writeErr error
 			emit := func(id int32) {
@@ -60,7 +58,7 @@ output as it is made.`,
 					return err
 				}
 			}
-			out, err := eval.Generate(cmd.Context(), m, ids, 0, s, l, emit)
+			out, err := continueText(cmd.Context(), m, ids, s, emit)
 			if err != nil {
 				return err
 			}
@@ -75,12 +73,27 @@ output as it is made.`,
 			if err != nil {
 				return err
 			}
-			return a.printJSON(map[string]any{"prompt": prompt, "text": string(text), "tokens": out, "n_tokens": len(out)})
+			return a.printJSON(map[string]any{"prompt": prompt, "text": string(text), "tokens": out, "n_tokens": len(out), "decoding": s.String()})
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&prompt, "prompt", "", "text to continue")
-	f.IntVar(&maxTokens, "max-tokens", 100, "tokens to add at most")
-	samplingFlags(cmd, &s)
+	f.IntVar(&s.MaxTokens, "max-tokens", 100, "tokens to add at most")
+	searchFlags(cmd, &s)
 	return cmd
+}
+
+// continueText returns the tokens after a prompt and tells emit of each.
+func continueText(ctx context.Context, m *gpt.Model, prompt []int32, s eval.Search, emit func(int32)) ([]int32, error) {
+	if s.Width < 2 {
+		return eval.Generate(ctx, m, prompt, 0, s, emit)
+	}
+	texts, err := eval.Decode(ctx, m, [][]int32{prompt}, s, 1, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range texts[0].IDs {
+		emit(id)
+	}
+	return texts[0].IDs, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spdfctl/spdfctl/analysis"
 	"github.com/spdfctl/spdfctl/eval"
+	"github.com/spdfctl/spdfctl/eval/metrics"
 	"github.com/spdfctl/spdfctl/formats"
 	"github.com/spdfctl/spdfctl/formats/maskfile"
 	"github.com/spdfctl/spdfctl/formats/tokens"
@@ -270,18 +271,18 @@ func (a *app) quickFinetune(ctx context.Context, out string, arm *quickArm) erro
 	if err != nil {
 		return err
 	}
-	set, err := readInstances("e2e", filepath.Join(data, "test.csv.gz"))
+	set, err := a.readInstances("e2e", filepath.Join(data, "test.csv.gz"))
 	if err != nil {
 		return err
 	}
-	texts, err := a.decode(ctx, m, tok, set, eval.Sampling{}, quickMaxText)
+	texts, err := a.decode(ctx, m, tok, set, eval.Search{Limits: eval.Limits{MaxTokens: quickMaxText}}, 0)
 	if err != nil {
 		return err
 	}
 	if err := writeLines(filepath.Join(dir, "test.txt"), false, texts); err != nil {
 		return err
 	}
-	bleu, err := bleuOf(texts, set)
+	bleu, err := metrics.BLEU(texts, referencesOf(set), metrics.BLEUOptions{})
 	if err != nil {
 		return err
 	}

@@ -169,9 +169,7 @@ func (a *app) score(flags scoreFlags) error {
 	if flags.profile == "sacrebleu" && metrics.LooksTokenized(hyps) {
 		a.logf("score: %s: 100 texts or more end in a full stop apart; sacreBLEU expects text that is not tokenised", flags.hyp)
 	}
-	if flags.o.Meteor == nil && len(flags.metrics) == 0 && slices.Contains(metrics.ProfileMetrics(flags.profile), "meteor") {
-		a.logf("score: METEOR is left out: --meteor-dir names the folder with its tables")
-	}
+	a.logWithoutMeteor("score", flags.profile, flags.o)
 	out := newScoreResult(result)
 	if err := flags.resample(&out, result, sources, refs); err != nil {
 		return err
@@ -185,6 +183,13 @@ func (a *app) score(flags scoreFlags) error {
 		return a.printJSON(out)
 	}
 	return printScores(a.stdout, out, result)
+}
+
+// logWithoutMeteor says that a profile's METEOR is missing.
+func (a *app) logWithoutMeteor(command, profile string, o metrics.ProfileOptions) {
+	if o.Meteor == nil && len(o.Metrics) == 0 && slices.Contains(metrics.ProfileMetrics(profile), "meteor") {
+		a.logf("%s: METEOR is left out: --meteor-dir names the folder with its tables", command)
+	}
 }
 
 // texts reads system outputs and, from a table, their inputs.

@@ -128,9 +128,11 @@ func (a *app) sampler(r *train.Run, tok *bpe.Tokenizer) func(step int) error {
 			prompt = []int32{int32(r.EOS)}
 		}
 		prompt = prompt[:min(len(prompt), r.Model.Config.NCtx)]
-		sampling := eval.Sampling{Temperature: 0.8, TopK: 50, Seed: r.Config.Seed}
-		out, err := eval.Generate(context.Background(), r.Model, prompt, step, sampling,
-			eval.Limits{MaxTokens: sampleTokens, Stop: []int32{int32(r.EOS)}}, nil)
+		search := eval.Search{
+			Sampling: eval.Sampling{Temperature: 0.8, TopK: 50, Seed: r.Config.Seed},
+			Limits:   eval.Limits{MaxTokens: sampleTokens, Stop: []int32{int32(r.EOS)}},
+		}
+		out, err := eval.Generate(context.Background(), r.Model, prompt, step, search, nil)
 		if err != nil {
 			return err
 		}
