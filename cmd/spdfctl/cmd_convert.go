@@ -26,6 +26,8 @@ type convertFlags struct {
 	shardSize               string
 	mask, maskOut           string
 	rules                   string
+	sparse                  string
+	dense                   bool
 	inverse                 bool
 	include, exclude        []string
 	heads, kvHeads, vocab   int
@@ -52,10 +54,13 @@ gguf) and of the Llama family (hf, gguf); "none" keeps all names. Without it GGU
 and llm.c get their own layout, and what comes from there gets hf. A tensor that no
 rule knows is an error; what is dropped is listed. --map takes your own rules.
 
-Masks given with --mask are carried to the new layout and written beside OUT.`,
+Masks given with --mask are carried to the new layout and written beside OUT. With
+--sparse bitmask only the weights that they keep are written, and moments beside
+them: expanding (any later convert) gives the same bytes back.`,
 		Example: `  spdfctl convert pytorch_model.bin model.safetensors --verify
   spdfctl convert gpt2/ gpt2-f16.gguf --dtype f16
   spdfctl convert ckpt.pt out/ --layout hf --mask mask.safetensors
+  spdfctl convert sparse/ small/ --sparse bitmask --mask mask.safetensors --verify
   spdfctl convert model.safetensors shards/ --shard-size 5GB --dry-run`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -70,6 +75,8 @@ Masks given with --mask are carried to the new layout and written beside OUT.`,
 	fl.StringVar(&f.shardSize, "shard-size", "", "most bytes of a shard of safetensors, such as 5GB or 512MiB")
 	fl.StringVar(&f.mask, "mask", "", "mask file to carry to the new layout")
 	fl.StringVar(&f.maskOut, "mask-out", "", "where to write the carried masks (default: beside OUT)")
+	fl.StringVar(&f.sparse, "sparse", "", "write only what --mask keeps: bitmask (compressed-tensors' sparse-bitmask)")
+	fl.BoolVar(&f.dense, "dense", false, "write every element, also of a sparse checkpoint (the default)")
 	fl.StringVar(&f.rules, "map", "", "YAML file with your own rules, instead of a layout")
 	fl.BoolVar(&f.inverse, "map-inverse", false, "apply the rules of --map the other way round")
 	fl.StringArrayVar(&f.include, "include", nil, "only tensors that match this pattern")
@@ -183,6 +190,15 @@ func (f convertFlags) options(out string) (convert.Options, error) {
 			return o, usageErrorf("convert: --shard-size is %d bytes", o.ShardSize)
 		}
 	}
+	switch {
+	case f.sparse != "" && f.sparse != "bitmask":
+		return o, usageErrorf("convert: --sparse %q is not known, only bitmask", f.sparse)
+	case f.sparse != "" && (f.dense || f.mask == ""):
+		return o, usageErrorf("convert: --sparse needs --mask, and --dense is its opposite")
+	case f.sparse != "" && o.To != convert.SafeTensors:
+		return o, usageErrorf("convert: --sparse writes safetensors only, not %s", o.To)
+	}
+	o.Sparse = f.sparse != ""
 	if f.inverse && f.rules == "" {
 		return o, usageErrorf("convert: --map-inverse needs --map")
 	}
@@ -296,7 +312,7 @@ func (a *app) writePlan(ctx context.Context, p *convert.Plan, out string, r *con
 func newConvertReport(in, out string, p *convert.Plan) *convertReport {
 	r := &convertReport{
 		In: in, Out: out, From: p.Source.Format, To: p.Options.To, LayoutBefore: p.From, Layout: p.Layout,
-		NTensors: len(p.Outputs), Bytes: p.Bytes, Memory: p.Memory, Tensors: []convertTensor{},
+		NTensors: len(p.Outputs), Bytes: p.StoredBytes(), Memory: p.Memory, Tensors: []convertTensor{},
 		Dropped: append([]convert.Drop{}, p.Drops...), Notes: append([]string{}, p.Notes...),
 		Losses: []convert.Loss{}, Differences: []verifyMismatch{},
 	}

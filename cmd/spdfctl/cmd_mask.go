@@ -16,8 +16,9 @@ import (
 )
 
 func newMaskCmd(a *app) *cobra.Command {
-	cmd := group(a, "mask", "Create, inspect, verify, compare and apply weight masks",
-		newMaskCreateCmd(a), newMaskInspectCmd(a), newMaskVerifyCmd(a), newMaskDiffCmd(a), newMaskApplyCmd(a))
+	cmd := group(a, "mask", "Create, inspect, verify, compare, apply, sign and exchange weight masks",
+		newMaskCreateCmd(a), newMaskInspectCmd(a), newMaskVerifyCmd(a), newMaskDiffCmd(a), newMaskApplyCmd(a),
+		newMaskSignCmd(a), newMaskImportCmd(a), newMaskExportCmd(a))
 	cmd.Long = `A mask says which weights of each linear layer exist. Mask files are safetensors
 files with a documented layout (docs/mask-format.md). Wherever one is read, a
 run or checkpoint directory that holds masks.safetensors will do.`

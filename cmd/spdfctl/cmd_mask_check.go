@@ -16,7 +16,7 @@ import (
 )
 
 func newMaskVerifyCmd(a *app) *cobra.Command {
-	var weights string
+	var weights, key, signature string
 	cmd := &cobra.Command{
 		Use:   "verify FILE [--weights CKPT]",
 		Short: "Check a mask file, and that a checkpoint obeys it",
@@ -24,14 +24,26 @@ func newMaskVerifyCmd(a *app) *cobra.Command {
 --weights it also makes sure that every pruned weight of a GPT-2 checkpoint in
 safetensors is exactly +0, all its bits zero, in the dtype in which it is
 stored; CKPT is a file, an index, a directory or a run directory.
-A difference ends the command with exit code 3.`,
+With --key the Ed25519 signature FILE.sig, or --signature, must be that of this
+public key. A difference ends the command with exit code 3.`,
 		Example: `  spdfctl mask verify mask.safetensors
-  spdfctl mask verify mask.safetensors --weights runs/sparse`,
+  spdfctl mask verify mask.safetensors --weights runs/sparse
+  spdfctl mask verify mask.safetensors --key public.pem`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if signature != "" && key == "" {
+				return usageErrorf("mask verify: --signature needs --key")
+			}
+			if key != "" {
+				if err := verifySignature(args[0], signature, key); err != nil {
+					return err
+				}
+			}
 			return a.verifyMask(args[0], weights)
 		},
 	}
+	cmd.Flags().StringVar(&key, "key", "", "public Ed25519 key in PEM that must have signed")
+	cmd.Flags().StringVar(&signature, "signature", "", "signature to check (default: FILE.sig)")
 	cmd.Flags().StringVar(&weights, "weights", "", "checkpoint whose pruned weights must be +0")
 	return cmd
 }

@@ -50,6 +50,9 @@ type Checkpoint struct {
 	Leaves []Leaf
 	// Refusals are tensors that cannot be read.
 	Refusals []Refusal
+	// Packed are the tensors that the file holds without zeros, in the order of
+	// Tensors.
+	Packed []*Packed
 	// Config is what is known of the model's shape.
 	Config Config
 

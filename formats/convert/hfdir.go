@@ -62,23 +62,33 @@ func (p *Plan) writeBesides(dir string) error {
 	if haveConfig || p.Layout != "hf" || p.model == nil || p.Source.Config.NHead == 0 {
 		return nil
 	}
-	text, err := json.MarshalIndent(p.newConfig(), "", "  ")
+	config := p.newConfig()
+	if p.Options.Sparse {
+		config["quantization_config"] = p.sparsityConfig()
+	}
+	text, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "config.json"), append(text, '\n'), 0o666)
 }
 
-// adaptConfig changes the size of the vocabulary, if the plan does.
+// adaptConfig changes the size of the vocabulary and what is said of sparsity, if
+// the plan does.
 func (p *Plan) adaptConfig(text []byte) ([]byte, error) {
-	if p.Options.Vocab == 0 {
+	if p.Options.Vocab == 0 && !p.Options.Sparse && len(p.Source.Packed) == 0 {
 		return text, nil
 	}
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(text, &all); err != nil {
 		return nil, err
 	}
-	all["vocab_size"] = json.RawMessage(fmt.Sprint(p.vocab))
+	if p.Options.Vocab > 0 {
+		all["vocab_size"] = json.RawMessage(fmt.Sprint(p.vocab))
+	}
+	if err := p.adaptSparsity(all); err != nil {
+		return nil, err
+	}
 	text, err := json.MarshalIndent(all, "", "  ")
 	return append(text, '\n'), err
 }

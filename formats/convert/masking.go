@@ -195,6 +195,39 @@ func maskFrom(name, part string, keep []byte, v stored.View) *masks.Mask {
 
 // carryBySlot moves masks from one layout to another.
 func (p *Plan) carryBySlot(set *masks.Set) ([]*masks.Mask, error) {
+	k, masked, err := p.marksBySlot(set)
+	if err != nil {
+		return nil, err
+	}
+	m := p.model
+	if p.Layout == m.layout.name && p.Outputs[0].places == nil {
+		return set.Masks, nil // nothing moves
+	}
+	names := make(map[string]maskedSlot)
+	for _, s := range m.family.maskedSlots(m.family.layoutNamed(p.Layout), p.target) {
+		names[s.slot] = s
+	}
+	var list []*masks.Mask
+	for i := range p.Outputs {
+		o := &p.Outputs[i]
+		var keep []byte
+		for _, place := range o.places {
+			if !masked[place.slot] {
+				continue
+			}
+			if keep == nil {
+				keep = k.output(o)
+			}
+			name := names[place.slot]
+			list = append(list, maskFrom(name.name, name.part, keep, place.view))
+		}
+	}
+	return list, nil
+}
+
+// marksBySlot places masks on the slots that they are of, and returns which slots
+// have one.
+func (p *Plan) marksBySlot(set *masks.Set) (*keeps, map[string]bool, error) {
 	m := p.model
 	k := &keeps{plan: p, marks: make(map[string][]mark)}
 	slots := m.family.maskedSlots(m.layout, m.dims)
@@ -224,37 +257,15 @@ func (p *Plan) carryBySlot(set *masks.Set) ([]*masks.Mask, error) {
 				row += n
 			}
 			if err := k.add(src.tensor, part, src.place.view); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			masked[s.slot], found = true, true
 		}
 		if !found || row > 0 && row != mask.Out {
-			return nil, fmt.Errorf("mask %q: no matrix of the layout %s of %s", mask.Key(), m.layout.name, m.family.arch)
+			return nil, nil, fmt.Errorf("mask %q: no matrix of the layout %s of %s", mask.Key(), m.layout.name, m.family.arch)
 		}
 	}
-	if p.Layout == m.layout.name && p.Outputs[0].places == nil {
-		return set.Masks, nil // nothing moves
-	}
-	names := make(map[string]maskedSlot)
-	for _, s := range m.family.maskedSlots(m.family.layoutNamed(p.Layout), p.target) {
-		names[s.slot] = s
-	}
-	var list []*masks.Mask
-	for i := range p.Outputs {
-		o := &p.Outputs[i]
-		var keep []byte
-		for _, place := range o.places {
-			if !masked[place.slot] {
-				continue
-			}
-			if keep == nil {
-				keep = k.output(o)
-			}
-			name := names[place.slot]
-			list = append(list, maskFrom(name.name, name.part, keep, place.view))
-		}
-	}
-	return list, nil
+	return k, masked, nil
 }
 
 // rowsOf returns the mask of rows begin to begin+n.
@@ -266,15 +277,9 @@ func rowsOf(m *masks.Mask, begin, n int) *masks.Mask {
 
 // carryByMap moves masks by the user's rules: those of whole matrices.
 func (p *Plan) carryByMap(set *masks.Set) ([]*masks.Mask, error) {
-	if err := p.checkPlain(set); err != nil {
+	k, err := p.marksByName(set)
+	if err != nil {
 		return nil, err
-	}
-	k := &keeps{plan: p, marks: make(map[string][]mark)}
-	for _, mask := range set.Masks {
-		t, _ := p.tensorOf(mask.Name)
-		if err := k.add(t, mask, stored.RowMajor(t.Shape)); err != nil {
-			return nil, err
-		}
 	}
 	var list []*masks.Mask
 	for i := range p.Outputs {

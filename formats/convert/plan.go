@@ -44,6 +44,8 @@ type Options struct {
 	Include, Exclude []string
 	// Masks are carried to the new layout.
 	Masks *masks.Set
+	// Sparse writes only the elements that Masks keep; see Packed.
+	Sparse bool
 }
 
 // Output is a tensor to be written.
@@ -93,6 +95,9 @@ type Plan struct {
 	tokenizer *bpe.Tokenizer
 	// leaveEntries leaves out the metadata of GGUF, for which .npz is too small.
 	leaveEntries bool
+
+	// kept are the outputs that are written packed, by name.
+	kept map[string]packing
 
 	mu     sync.Mutex
 	losses map[string]Loss
@@ -148,7 +153,10 @@ func NewPlan(c *Checkpoint, o Options) (*Plan, error) {
 		return nil, err
 	}
 	p.planTokenizer()
-	return p, p.carryMasks()
+	if err := p.carryMasks(); err != nil {
+		return nil, err
+	}
+	return p, p.planSparse()
 }
 
 // weighEntries leaves out metadata of GGUF that the comment of a zip file cannot
@@ -179,6 +187,9 @@ func (o Options) check() error {
 	}
 	if o.ShardSize < 0 || o.ShardSize > 0 && o.To != SafeTensors {
 		return fmt.Errorf("convert: only safetensors are written in shards, not %s", o.To)
+	}
+	if o.Sparse && (o.To != SafeTensors || o.Masks == nil) {
+		return fmt.Errorf("convert: only safetensors are written sparse, and by masks")
 	}
 	if o.Map != nil && o.Layout != "" && o.Layout != Keep {
 		return errors.New("convert: rules of the user and a layout exclude each other")

@@ -37,6 +37,9 @@ func (c *Checkpoint) openSafeTensors(path string) error {
 			return err
 		}
 	}
+	if err := c.expandPacked(); err != nil {
+		return err
+	}
 	return c.readTextMetadata()
 }
 

@@ -66,23 +66,25 @@ func (p *Plan) writeShards(w *watch, dir string) error {
 	var shards [][]Output
 	size := int64(0)
 	for _, o := range p.Outputs {
-		if len(shards) == 0 || size+o.Bytes > p.Options.ShardSize && size > 0 {
+		if len(shards) == 0 || size+p.packedBytes(o) > p.Options.ShardSize && size > 0 {
 			shards = append(shards, nil)
 			size = 0
 		}
 		shards[len(shards)-1] = append(shards[len(shards)-1], o)
-		size += o.Bytes
+		size += p.packedBytes(o)
 	}
 	index := struct {
 		Metadata  map[string]int64  `json:"metadata"`
 		WeightMap map[string]string `json:"weight_map"`
-	}{map[string]int64{"total_size": p.Bytes}, make(map[string]string)}
+	}{map[string]int64{"total_size": p.StoredBytes()}, make(map[string]string)}
 	for i, outputs := range shards {
 		name := fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
-		tensors := make([]stored.Tensor, len(outputs))
-		for k, o := range outputs {
-			tensors[k] = watched(o.tensor, w)
-			index.WeightMap[o.Name] = name
+		var tensors []stored.Tensor
+		for _, o := range outputs {
+			for _, t := range p.packed(o) {
+				tensors = append(tensors, watched(t, w))
+				index.WeightMap[t.Name] = name
+			}
 		}
 		metadata, err := p.textMetadata(outputs, i == 0)
 		if err != nil {

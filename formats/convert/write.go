@@ -209,9 +209,11 @@ func (w *watchFrom) ReadFrom(r io.Reader) (int64, error) {
 
 // writeTo writes one file.
 func (p *Plan) writeTo(w *watch, to io.Writer) error {
-	tensors := make([]stored.Tensor, len(p.Outputs))
-	for i, o := range p.Outputs {
-		tensors[i] = watched(o.tensor, w)
+	var tensors []stored.Tensor
+	for _, o := range p.Outputs {
+		for _, t := range p.packed(o) {
+			tensors = append(tensors, watched(t, w))
+		}
 	}
 	switch p.Options.To {
 	case SafeTensors:

@@ -1,10 +1,8 @@
 package maskfile
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -64,18 +62,9 @@ func WriteProcedural(path string, force bool, s *masks.Set) error {
 func WriteTo(w io.Writer, s *masks.Set) error { return writeTo(w, s, false) }
 
 func writeTo(w io.Writer, s *masks.Set, procedural bool) error {
-	if err := s.Check(); err != nil {
-		return fmt.Errorf("maskfile: %w", err)
-	}
-	var buffer bytes.Buffer
-	enc := json.NewEncoder(&buffer)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(describe(s)); err != nil {
-		return fmt.Errorf("maskfile: %w", err)
-	}
-	text := bytes.TrimSuffix(buffer.Bytes(), []byte("\n"))
-	if len(text) > maxDocument {
-		return fmt.Errorf("maskfile: metadata are %d bytes, limit %d", len(text), maxDocument)
+	text, err := documentText(s)
+	if err != nil {
+		return err
 	}
 	sum := sha256.Sum256(text)
 	metadata := map[string]string{

@@ -1,0 +1,130 @@
+package convert_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spdfctl/spdfctl/formats"
+	"github.com/spdfctl/spdfctl/formats/convert"
+	"github.com/spdfctl/spdfctl/formats/safetensors"
+	"github.com/spdfctl/spdfctl/masks"
+)
+
+// Packing and expanding gives the same bytes for every type, any bits of kept
+// elements (-0, zeros, NaN), in one file and in shards, moments included.
+func TestSparseRoundTrip(t *testing.T) {
+	m, err := masks.RandomMask(masks.Target{Name: "a.weight", Out: 13, In: 37}, 120, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := masks.NewSet([]*masks.Mask{m}, masks.Recipe{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range formats.DTypes() {
+		if d.Bits()%8 != 0 {
+			continue
+		}
+		size := d.Bits() / 8
+		rng := rand.New(rand.NewPCG(1, 2))
+		var tensors []safetensors.Tensor
+		for _, name := range []string{"a.weight", "exp_avg.a.weight", "v.a.weight", "b.bias"} {
+			data := make([]byte, 13*37*size)
+			for e := range 13 * 37 {
+				if name != "b.bias" && !m.Keep(e/37, e%37) {
+					continue
+				}
+				switch rng.IntN(4) {
+				case 0: // a kept zero
+				case 1:
+					data[(e+1)*size-1] = 0x80 // -0
+				default:
+					for k := range size {
+						data[e*size+k] = byte(rng.Uint32())
+					}
+				}
+			}
+			tensors = append(tensors, safetensors.Bytes(name, d, []int{13, 37}, data))
+		}
+		dir := t.TempDir()
+		dense := filepath.Join(dir, "dense.safetensors")
+		if err := safetensors.WriteFile(dense, false, tensors, map[string]string{"format": "pt"}); err != nil {
+			t.Fatal(err)
+		}
+		for _, shard := range []int64{0, int64(600 * size)} {
+			packed := filepath.Join(dir, fmt.Sprint("packed", shard))
+			if shard == 0 {
+				packed += ".safetensors"
+			}
+			p := convertFile(t, dense, packed, convert.Options{To: convert.SafeTensors, Masks: set, Sparse: true, ShardSize: shard})
+			if want := int64(3*(120*size+13*5+13*8+16) + 13*37*size); p.StoredBytes() != want {
+				t.Errorf("%s: %d bytes, want %d", d, p.StoredBytes(), want)
+			}
+			back := filepath.Join(dir, fmt.Sprint("back", shard, ".safetensors"))
+			convertFile(t, packed, back, convert.Options{To: convert.SafeTensors})
+			if !bytes.Equal(fileBytes(t, back), fileBytes(t, dense)) {
+				t.Errorf("%s, shards of %d: other bytes come back", d, shard)
+			}
+		}
+	}
+}
+
+func convertFile(t *testing.T, in, out string, o convert.Options) *convert.Plan {
+	t.Helper()
+	c := openAny(t, in)
+	p, err := convert.NewPlan(c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Write(context.Background(), out, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	differences, err := p.Verify(context.Background(), out, nil)
+	if err != nil || len(differences) > 0 {
+		t.Errorf("%s: %v %v", out, differences, err)
+	}
+	return p
+}
+
+func fileBytes(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// A pruned weight that is not +0 would be lost: it is an error, and nothing is
+// written.
+func TestSparseAwake(t *testing.T) {
+	m := masks.New("a.weight", "", 2, 3)
+	m.Put(0, 0, true)
+	set, err := masks.NewSet([]*masks.Mask{m}, masks.Recipe{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	dense, packed := filepath.Join(dir, "dense.safetensors"), filepath.Join(dir, "packed.safetensors")
+	data := make([]byte, 24)
+	data[4*5+3] = 0x80 // -0 at (1, 2)
+	if err := safetensors.WriteFile(dense, false, []safetensors.Tensor{safetensors.Bytes("a.weight", formats.F32, []int{2, 3}, data)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	p, err := convert.NewPlan(openAny(t, dense), convert.Options{To: convert.SafeTensors, Masks: set, Sparse: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Write(context.Background(), packed, false, nil); err == nil || !strings.Contains(err.Error(), "element (1, 2) is pruned and not +0") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(packed); err == nil {
+		t.Error("a file is left")
+	}
+}
