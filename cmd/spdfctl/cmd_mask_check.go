@@ -152,7 +152,8 @@ func newMaskDiffCmd(a *app) *cobra.Command {
 		Use:   "diff A B",
 		Short: "Compare the kept weights of two mask files",
 		Long: `Diff prints, for every matrix, how many weights both masks keep and how many only
-one of them does. How the masks were made does not count. A difference ends the
+one of them does, their overlap (both ÷ kept by the sparser one) and Jaccard index
+(both ÷ kept by either). How the masks were made does not count. A difference ends the
 command with exit code 3.`,
 		Example: `  spdfctl mask diff a.safetensors b.safetensors
   spdfctl mask diff runs/one runs/two --json`,
@@ -184,6 +185,22 @@ type maskOverlapSum struct {
 	Both  int `json:"both"`
 	OnlyA int `json:"only_a"`
 	OnlyB int `json:"only_b"`
+	// Jaccard is both ÷ kept by either, Overlap both ÷ kept by the sparser one;
+	// 1 where neither keeps anything.
+	Jaccard float64 `json:"jaccard"`
+	Overlap float64 `json:"overlap"`
+}
+
+// share fills in the ratios.
+func (s *maskOverlapSum) share() {
+	ratio := func(all int) float64 {
+		if all == 0 {
+			return 1
+		}
+		return float64(s.Both) / float64(all)
+	}
+	s.Jaccard = ratio(s.Both + s.OnlyA + s.OnlyB)
+	s.Overlap = ratio(s.Both + min(s.OnlyA, s.OnlyB))
 }
 
 func (a *app) diffMasks(fileA, fileB string) error {
@@ -222,6 +239,7 @@ func compareMasks(x, y *masks.Set) maskDiff {
 		d.Sum.Both += t.Both
 		d.Sum.OnlyA += t.OnlyA
 		d.Sum.OnlyB += t.OnlyB
+		t.share()
 		d.Tensors = append(d.Tensors, t)
 	}
 	for _, o := range y.Masks {
@@ -229,17 +247,18 @@ func compareMasks(x, y *masks.Set) maskDiff {
 			d.OnlyInB = append(d.OnlyInB, o.Key())
 		}
 	}
+	d.Sum.share()
 	d.Equal = d.Sum.OnlyA+d.Sum.OnlyB+len(d.OnlyInA)+len(d.OnlyInB) == 0
 	return d
 }
 
 func (a *app) printMaskDiff(d maskDiff) error {
-	t := newTable("matrix", "shape", "both", "only a", "only b")
+	t := newTable("matrix", "shape", "both", "only a", "only b", "overlap", "jaccard")
 	for _, m := range d.Tensors {
 		key := masks.Target{Name: m.Name, Part: m.Part}.Key()
-		t.add(key, fmt.Sprintf("(%d, %d)", m.Shape[0], m.Shape[1]), strconv.Itoa(m.Both), strconv.Itoa(m.OnlyA), strconv.Itoa(m.OnlyB))
+		t.add(key, fmt.Sprintf("(%d, %d)", m.Shape[0], m.Shape[1]), strconv.Itoa(m.Both), strconv.Itoa(m.OnlyA), strconv.Itoa(m.OnlyB), fmt.Sprintf("%.6f", m.Overlap), fmt.Sprintf("%.6f", m.Jaccard))
 	}
-	t.add("all", "", strconv.Itoa(d.Sum.Both), strconv.Itoa(d.Sum.OnlyA), strconv.Itoa(d.Sum.OnlyB))
+	t.add("all", "", strconv.Itoa(d.Sum.Both), strconv.Itoa(d.Sum.OnlyA), strconv.Itoa(d.Sum.OnlyB), fmt.Sprintf("%.6f", d.Sum.Overlap), fmt.Sprintf("%.6f", d.Sum.Jaccard))
 	if err := t.print(a.stdout); err != nil {
 		return err
 	}

@@ -2,41 +2,79 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/spdfctl/spdfctl/analysis"
+	"github.com/spdfctl/spdfctl/formats"
 	"github.com/spdfctl/spdfctl/formats/maskfile"
 	"github.com/spdfctl/spdfctl/masks"
 )
 
 func newMaskInspectCmd(a *app) *cobra.Command {
-	return &cobra.Command{
+	var (
+		picture string
+		heads   int
+		force   bool
+	)
+	cmd := &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Show the masks of a mask file",
 		Long: `Inspect prints, for every matrix, its shape (out, in), the weights kept, the
 sparsity, the outputs (rows) and inputs (columns) that have no weight left, and
 the start of the SHA-256 of its bits; then the sums of every block and of all.
 Sparsity is pruned ÷ total of the matrices with a mask, overall sparsity is
-pruned ÷ all parameters of the model.`,
+pruned ÷ all parameters of the model.
+--heads N adds the sparsity of each of N attention heads (rows of q, k and v, columns
+of the projection). --png writes a picture of the densities: black is kept.`,
 		Example: `  spdfctl mask inspect mask.safetensors
-  spdfctl mask inspect runs/sparse --json`,
+  spdfctl mask inspect runs/sparse --json
+  spdfctl mask inspect mask.safetensors --heads 12 --png mask.png`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			set, err := readMasks(args[0])
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return a.printJSON(newMaskReport(set))
+			report := newMaskReport(set)
+			if heads != 0 {
+				if report.Heads, err = analysis.HeadSparsities(set, heads); err != nil {
+					return err
+				}
 			}
-			return printMasks(a.stdout, set)
+			if picture != "" {
+				if err := formats.WriteAtomic(picture, force, func(w io.Writer) error { return analysis.WriteMaskPicture(w, set) }); err != nil {
+					if errors.Is(err, fs.ErrExist) {
+						return withHint(fmt.Errorf("mask inspect: %s: exists", picture), "--force replaces it")
+					}
+					return err
+				}
+			}
+			if a.json {
+				return a.printJSON(report)
+			}
+			if err := printMasks(a.stdout, set); err != nil || heads == 0 {
+				return err
+			}
+			fmt.Fprintln(a.stdout)
+			t := newTable("layer", "matrix", "head", "sparsity")
+			for _, h := range report.Heads {
+				t.add(strconv.Itoa(h.Layer), h.Kind, strconv.Itoa(h.Head), fmt.Sprintf("%.6f", h.Sparsity))
+			}
+			return t.print(a.stdout)
 		},
 	}
+	cmd.Flags().StringVar(&picture, "png", "", "picture of the densities to write")
+	cmd.Flags().IntVar(&heads, "heads", 0, "number of attention heads, to show each")
+	cmd.Flags().BoolVar(&force, "force", false, "replace an existing picture")
+	return cmd
 }
 
 // maskReport is the document of "mask inspect --json".
@@ -51,6 +89,8 @@ type maskReport struct {
 	Tensors         []maskTensor `json:"tensors"`
 	Kept            int          `json:"kept"`
 	Total           int          `json:"total"`
+
+	Heads []analysis.HeadSparsity `json:"heads,omitempty"` // with --heads
 }
 
 // maskTensor is one mask in maskReport.

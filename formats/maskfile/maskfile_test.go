@@ -490,3 +490,42 @@ func FuzzMaskfile(f *testing.F) {
 		}
 	})
 }
+
+// In a file without bits every flipped bit is found too.
+func TestProceduralDamageIsFound(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.safetensors")
+	if err := maskfile.WriteProcedural(path, false, exampleSet(t)); err != nil {
+		t.Fatal(err)
+	}
+	set, err := maskfile.Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := exampleSet(t)
+	if diff := cmp.Diff(want, set); diff != "" {
+		t.Error(diff)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := range content {
+		for bit := range 8 {
+			if testing.Short() && bit != at%8 {
+				continue
+			}
+			damaged := bytes.Clone(content)
+			damaged[at] ^= 1 << bit
+			if err := os.WriteFile(path, damaged, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := maskfile.Read(path); err == nil {
+				t.Errorf("byte %d (%q), bit %d: not found", at, content[at], bit)
+			}
+		}
+	}
+	want.Masks[0].Put(0, 0, !want.Masks[0].Keep(0, 0))
+	if err := maskfile.WriteProcedural(path, true, want); err == nil {
+		t.Error("a mask that its recipe does not make is written as if it did")
+	}
+}
