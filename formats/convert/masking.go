@@ -134,11 +134,17 @@ func (k *keeps) of(t stored.Tensor) []byte {
 	n, _ := t.NumElements()
 	keep := ones(int(n))
 	for _, m := range marks {
-		for i := range m.mask.Out {
-			at := m.view.Offset + i*m.view.Strides[0]
-			for j := range m.mask.In {
-				if !m.mask.Keep(i, j) {
-					keep[at+j*m.view.Strides[1]] = 0
+		// Eight columns at a time, rows inside: a Conv1D weight has its rows side
+		// by side.
+		stride := m.mask.Stride()
+		for b := range stride {
+			for i := range m.mask.Out {
+				pruned := ^m.mask.Bits[i*stride+b]
+				at := m.view.Offset + i*m.view.Strides[0] + 8*b*m.view.Strides[1]
+				for bit := range min(8, m.mask.In-8*b) {
+					if pruned>>bit&1 != 0 {
+						keep[at+bit*m.view.Strides[1]] = 0
+					}
 				}
 			}
 		}

@@ -252,7 +252,11 @@ func (p *Plan) layoutFor(tensors []stored.Tensor) (string, error) {
 	if layout == "" && o.Vocab == 0 && o.Masks == nil && o.To != LLMC {
 		return Keep, nil
 	}
-	m, err := recognise(c, tensors, o.Arch)
+	known := tensors
+	if o.Sparse { // moments are packed as the weights are, wherever these lie
+		known = slices.DeleteFunc(slices.Clone(tensors), func(t stored.Tensor) bool { return isMoment(t.Name) })
+	}
+	m, err := recognise(c, known, o.Arch)
 	if err != nil {
 		if layout == "llmc" || wanted {
 			return "", err

@@ -230,7 +230,7 @@ func (s *packer) Write(b []byte) (int, error) {
 		e := b[:s.size]
 		if s.keep[s.element] != 0 {
 			s.out = append(s.out, e...)
-		} else if slices.ContainsFunc(e, func(v byte) bool { return v != 0 }) {
+		} else if !isZero(e) {
 			return 0, fmt.Errorf("tensor %q: element (%d, %d) is pruned and not +0; \"mask apply\" makes it so", s.name, s.element/s.cols, s.element%s.cols)
 		}
 		s.element++
@@ -242,6 +242,19 @@ func (s *packer) Write(b []byte) (int, error) {
 	}
 	s.rest = append([]byte(nil), b...)
 	return n, nil
+}
+
+// isZero reports whether all bytes of an element are zero.
+func isZero(e []byte) bool {
+	if len(e) == 4 {
+		return binary.LittleEndian.Uint32(e) == 0
+	}
+	for _, v := range e {
+		if v != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *packer) flush() error {
