@@ -2,7 +2,6 @@ package kernels
 
 import (
 	"runtime"
-	"sync"
 	"sync/atomic"
 )
 
@@ -41,50 +40,7 @@ func Parallel(n int, f func(i int)) {
 		return
 	}
 	defer busy.Store(false)
-	j := &job{f: f, n: int64(n)}
-	j.running.Add(workers - 1)
-	for range workers - 1 {
-		go j.help()
-	}
-	j.work()
-	j.running.Wait()
-	if j.panicked.Load() {
-		panic(j.cause)
-	}
-}
-
-// job is one call of Parallel. Workers draw indices from a shared counter.
-type job struct {
-	f        func(i int)
-	n        int64
-	next     atomic.Int64
-	running  sync.WaitGroup
-	panicked atomic.Bool
-	cause    any
-}
-
-func (j *job) help() {
-	defer j.running.Done()
-	j.work()
-}
-
-// work runs indices until none is left. The first panic wins and stops all.
-func (j *job) work() {
-	defer func() {
-		if r := recover(); r != nil {
-			j.next.Store(j.n)
-			if j.panicked.CompareAndSwap(false, true) {
-				j.cause = r
-			}
-		}
-	}()
-	for {
-		i := j.next.Add(1) - 1
-		if i >= j.n {
-			return
-		}
-		j.f(int(i))
-	}
+	team.run(workers, n, f)
 }
 
 // parallelChunks calls f(lo, hi) over [0, n) cut into chunks of size, in
