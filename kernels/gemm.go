@@ -3,10 +3,12 @@ package kernels
 // Blocking of the dense products, as in Goto, van de Geijn, "Anatomy of
 // High-Performance Matrix Multiplication", 2008, with the roles of A and B
 // exchanged: an A panel of gemmKC × MR stays in the first-level cache, a block of
-// B in the second, the packed operands in the last. gemmKC is part of the result's definition, because each block of k
-// is summed apart; the other sizes are not.
+// B in the second, the packed operands in the last. gemmKC is part of the
+// result's definition, because each block of k is summed apart; the other sizes
+// are not.
 const (
 	gemmKC = 256  // summed indices per block
+	gemmK  = 2048 // summed indices packed at a time, a multiple of gemmKC
 	gemmM  = 2048 // rows of A packed at a time
 	gemmN  = 2048 // columns of B packed at a time
 	gemmMB = 128  // rows of C that one task computes
@@ -74,67 +76,74 @@ func gemm(set *Set, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate
 		return
 	}
 	mr, nr := set.MR, set.NR
-	stepM, stepN := roundUp(min(m, gemmM), mr), roundUp(min(n, gemmN), nr)
-	kcMax := min(k, gemmKC)
-	packed := borrow((stepM + stepN) * kcMax)
+	stepM, stepN, stepK := roundUp(min(m, gemmM), mr), roundUp(min(n, gemmN), nr), min(k, gemmK)
+	packed := borrow((stepM + stepN) * stepK)
 	defer packed.giveBack()
+	packedB, packedA := packed.data[:stepN*stepK], packed.data[stepN*stepK:]
 	for j0 := 0; j0 < n; j0 += stepN {
 		nb := min(stepN, n-j0)
-		for p0 := 0; p0 < k; p0 += gemmKC {
-			kc := min(gemmKC, k-p0)
-			packedB := packed.data[:packedLen(nb, nr, kc)]
+		for p0 := 0; p0 < k; p0 += stepK {
+			kb := min(stepK, k-p0)
 			for i0 := 0; i0 < m; i0 += stepM {
 				mb := min(stepM, m-i0)
-				packedA := packed.data[stepN*kcMax:][:packedLen(mb, mr, kc)]
-				packBoth(set, packedA, packedB, a, b, i0, mb, j0, nb, p0, kc, i0 == 0)
-				multiplyBlock(set, dst[i0*ldd+j0:], ldd, packedA, packedB, mb, nb, kc, p0 == 0 && !accumulate)
+				packBoth(set, packedA, packedB, a, b, i0, mb, j0, nb, p0, kb, i0 == 0)
+				multiplyBlock(set, dst[i0*ldd+j0:], ldd, packedA, packedB, mb, nb, kb, p0 == 0 && !accumulate)
 			}
 		}
 	}
 }
 
-// packBoth packs one block of A and, if withB, of B, in parallel.
-func packBoth(set *Set, packedA, packedB []float32, a, b matrix, i0, mb, j0, nb, p0, kc int, withB bool) {
+// packBoth packs one block of A and, if withB, of B, in parallel: for every
+// gemmKC summed indices all panels.
+func packBoth(set *Set, packedA, packedB []float32, a, b matrix, i0, mb, j0, nb, p0, kb int, withB bool) {
 	// One task packs about 128 KiB: drawing it costs little, and rows are read
 	// in long runs.
-	perA, perB := max(1, packChunk/(set.MR*kc)), max(1, packChunk/(set.NR*kc))
-	wa, wb := perA*set.MR, perB*set.NR
-	tasksA := ceilDiv(mb, wa)
-	tasks := tasksA
+	kc := min(kb, gemmKC)
+	wa, wb := max(1, packChunk/(set.MR*kc))*set.MR, max(1, packChunk/(set.NR*kc))*set.NR
+	tasksA, tasksB := ceilDiv(mb, wa), 0
 	if withB {
-		tasks += ceilDiv(nb, wb)
+		tasksB = ceilDiv(nb, wb)
 	}
-	Parallel(tasks, func(t int) {
+	heightA, heightB := roundUp(mb, set.MR), roundUp(nb, set.NR)
+	Parallel((tasksA+tasksB)*ceilDiv(kb, gemmKC), func(t int) {
+		p := t / (tasksA + tasksB) * gemmKC
+		kc := min(gemmKC, kb-p)
+		t %= tasksA + tasksB
 		if t < tasksA {
-			pack(set, packedA[t*wa*kc:], set.MR, a, i0+t*wa, min(wa, mb-t*wa), p0, kc)
+			pack(set, packedA[heightA*p+t*wa*kc:], set.MR, a, i0+t*wa, min(wa, mb-t*wa), p0+p, kc)
 			return
 		}
 		t -= tasksA
-		pack(set, packedB[t*wb*kc:], set.NR, b, j0+t*wb, min(wb, nb-t*wb), p0, kc)
+		pack(set, packedB[heightB*p+t*wb*kc:], set.NR, b, j0+t*wb, min(wb, nb-t*wb), p0+p, kc)
 	})
 }
 
 // multiplyBlock adds the product of packed operands to c (m, n), in parallel,
-// or, if first, overwrites c. The tiles lie on a fixed grid, so it does not
-// matter for the result which task computes which.
-func multiplyBlock(set *Set, c []float32, ldc int, a, b []float32, m, n, kc int, first bool) {
+// or, if first, overwrites c. A task computes its part of c for all k, gemmKC
+// at a time, while it stays in the second-level cache. The tiles lie on a fixed
+// grid, so it does not matter for the result which task computes which.
+func multiplyBlock(set *Set, c []float32, ldc int, a, b []float32, m, n, k int, first bool) {
 	mr, nr := set.MR, set.NR
-	hm, hn := roundUp(min(m, gemmMB), mr), roundUp(min(n, gemmNB), nr)
-	// Four tasks a thread even out their ends.
-	want := 4 * Threads()
-	for ceilDiv(m, hm)*ceilDiv(n, hn) < want && hn > 4*nr {
-		hn = roundUp(hn/2, nr)
+	panelsA, panelsB := ceilDiv(m, mr), ceilDiv(n, nr)
+	down, across := ceilDiv(m, gemmMB), ceilDiv(n, gemmNB)
+	// Eight tasks a thread even out their ends.
+	want := 8 * Threads()
+	for down*across < want && panelsB >= 16*across {
+		across *= 2
 	}
-	for ceilDiv(m, hm)*ceilDiv(n, hn) < want && hm > 2*mr {
-		hm = roundUp(hm/2, mr)
+	for down*across < want && panelsA >= 8*down {
+		down *= 2
 	}
-	across := ceilDiv(n, hn)
-	Parallel(ceilDiv(m, hm)*across, func(t int) {
-		i, j := t/across*hm, t%across*hn
-		mb, nb := min(hm, m-i), min(hn, n-j)
+	Parallel(down*across, func(t int) {
+		i, j := t/across*panelsA/down*mr, t%across*panelsB/across*nr
+		mb := min((t/across+1)*panelsA/down*mr, m) - i
+		nb := min((t%across+1)*panelsB/across*nr, n) - j
 		block := c[i*ldc+j:]
 		edge := borrow(mr * nr)
-		multiplyPacked(set, block, ldc, a[i*kc:], b[j*kc:], kc, mb, nb, kc, !first, edge.data)
+		for p := 0; p < k; p += gemmKC {
+			kc := min(gemmKC, k-p)
+			multiplyPacked(set, block, ldc, a[panelsA*mr*p+i*kc:], b[panelsB*nr*p+j*kc:], kc, mb, nb, kc, p > 0 || !first, edge.data)
+		}
 		edge.giveBack()
 	})
 }

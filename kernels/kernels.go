@@ -48,6 +48,10 @@ type Set struct {
 	// Transpose writes dst[j*ldd+i] = src[i*lds+j] for i < rows, j < cols.
 	Transpose func(dst []float32, ldd int, src []float32, lds int, rows, cols int)
 
+	// CopyRows writes dst[i*ldd+j] = src[i*lds+j] for i < rows, j < cols. Rows
+	// may be short, and dst and src do not overlap.
+	CopyRows func(dst []float32, ldd int, src []float32, lds int, rows, cols int)
+
 	// Dot returns the sum of x[i]*y[i].
 	Dot func(x, y []float32) float32
 	// Axpy adds alpha*x to dst: dst[i] += alpha * x[i].

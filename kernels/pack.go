@@ -19,7 +19,7 @@ type matrix struct {
 // as panels of width, each (kc, width).
 func pack(set *Set, dst []float32, width int, m matrix, i0, count, p0, kc int) {
 	if m.sumMajor {
-		packSumMajor(dst, width, m, i0, count, p0, kc)
+		packSumMajor(set, dst, width, m, i0, count, p0, kc)
 		return
 	}
 	for i := 0; i < count; i += width {
@@ -31,22 +31,21 @@ func pack(set *Set, dst []float32, width int, m matrix, i0, count, p0, kc int) {
 	}
 }
 
-// packSumMajor reads along the rows of the source, a few panels at a time: a
-// page of memory serves them all.
-func packSumMajor(dst []float32, width int, m matrix, i0, count, p0, kc int) {
-	const group = 8
-	for g := 0; g < count; g += group * width {
-		end := min(count, g+group*width)
-		for p := range kc {
-			row := m.data[(p0+p)*m.ld+i0:][:count]
-			i := g
-			for ; i+width <= end; i += width {
-				copy(dst[i*kc+p*width:][:width], row[i:])
-			}
-			if i < end {
-				d := dst[i*kc+p*width:][:width]
-				clear(d[copy(d, row[i:end]):])
-			}
+// packRun is the number of rows of the source that are copied to one panel
+// before the next: their pages stay in the translation buffer.
+const packRun = 16
+
+// packSumMajor reads along the rows of the source, so many at a time that a
+// page of memory serves many panels.
+func packSumMajor(set *Set, dst []float32, width int, m matrix, i0, count, p0, kc int) {
+	if last := count - count%width; last < count {
+		clear(dst[last*kc:][:kc*width])
+	}
+	for p := 0; p < kc; p += packRun {
+		run := min(packRun, kc-p)
+		rows := m.data[(p0+p)*m.ld+i0:]
+		for i := 0; i < count; i += width {
+			set.CopyRows(dst[i*kc+p*width:], width, rows[i:], m.ld, run, min(width, count-i))
 		}
 	}
 }

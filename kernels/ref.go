@@ -14,6 +14,7 @@ var refSet = Set{
 	PanelSpMM:   panelSpMMRef,
 	PanelSDDMM:  panelSDDMMRef,
 	Transpose:   transposeRef,
+	CopyRows:    copyRowsRef,
 	Dot:         dotRef,
 	Axpy:        axpyRef,
 	Add:         addRef,

@@ -76,6 +76,12 @@ func transposeRef(dst []float32, ldd int, src []float32, lds int, rows, cols int
 	}
 }
 
+func copyRowsRef(dst []float32, ldd int, src []float32, lds int, rows, cols int) {
+	for i := range rows {
+		copy(dst[i*ldd:][:cols], src[i*lds:])
+	}
+}
+
 // fmaLoopRef keeps eight sums going, as tileRef does.
 func fmaLoopRef(n int) {
 	var c0, c1, c2, c3, c4, c5, c6, c7 float32

@@ -27,6 +27,7 @@ var setAVX2 = Set{
 	PanelSpMM:   panelSpMMAVX2,
 	PanelSDDMM:  panelSDDMMAVX2,
 	Transpose:   transposeAVX2,
+	CopyRows:    copyRowsAVX2,
 	Dot:         dotAVX2,
 	Axpy:        axpyAVX2,
 	Add:         addAVX2,
@@ -55,6 +56,7 @@ var setAVX512 = Set{
 	PanelSpMM:   panelSpMMAVX512,
 	PanelSDDMM:  panelSDDMMAVX512,
 	Transpose:   transposeAVX512,
+	CopyRows:    copyRowsAVX512,
 	Dot:         dotAVX512,
 	Axpy:        axpyAVX512,
 	Add:         addAVX512,
@@ -96,6 +98,9 @@ func (s *Set) inherit(base *Set) {
 	}
 	if s.Transpose == nil {
 		s.Transpose = base.Transpose
+	}
+	if s.CopyRows == nil {
+		s.CopyRows = base.CopyRows
 	}
 	if s.Dot == nil {
 		s.Dot = base.Dot

@@ -26,6 +26,7 @@ var files = []struct {
 	{"tile", emitTile},
 	{"panel", emitPanel},
 	{"transpose", emitTranspose},
+	{"copy", emitCopy},
 	{"vector", emitVector},
 	{"exp", emitExp},
 	{"layernorm", emitLayerNorm},

@@ -45,6 +45,7 @@ func Checks() []Check {
 		{"norm_row_grad", checkNormRowGrad},
 		{"adamw", checkAdamW},
 		{"transpose", checkTranspose},
+		{"copy_rows", checkCopyRows},
 		{"tile", checkTile},
 		{"panel_spmm", checkPanelSpMM},
 		{"panel_sddmm", checkPanelSDDMM},

@@ -3,11 +3,51 @@ package kerneltest
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 
 	"github.com/spdfctl/spdfctl/kernels"
 )
 
 func checkTranspose(set *kernels.Set, short bool) error {
+	return eachBlock(short, func(rng *rand.Rand, rows, cols, gap, offset int) error {
+		lds, ldd := cols+gap, rows+gap
+		src := newGuarded("src", max(0, (rows-1)*lds+cols), offset, spiced(rng))
+		dst := newGuarded("dst", max(0, (cols-1)*ldd+rows), (offset+7)%16, spiced(rng))
+		want := append([]float32(nil), dst.s...) // gaps stay
+		for i := range rows {
+			for j := range cols {
+				want[j*ldd+i] = src.s[i*lds+j]
+			}
+		}
+		set.Transpose(dst.s, ldd, src.s, lds, rows, cols)
+		return moved(dst, src, want)
+	})
+}
+
+func checkCopyRows(set *kernels.Set, short bool) error {
+	return eachBlock(short, func(rng *rand.Rand, rows, cols, gap, offset int) error {
+		lds, ldd := cols+gap, cols+2*gap
+		src := newGuarded("src", max(0, (rows-1)*lds+cols), offset, spiced(rng))
+		dst := newGuarded("dst", max(0, (rows-1)*ldd+cols), (offset+7)%16, spiced(rng))
+		want := append([]float32(nil), dst.s...) // gaps stay
+		for i := range rows {
+			copy(want[i*ldd:][:cols], src.s[i*lds:])
+		}
+		set.CopyRows(dst.s, ldd, src.s, lds, rows, cols)
+		return moved(dst, src, want)
+	})
+}
+
+// moved compares what a function that only moves numbers wrote.
+func moved(dst, src *guarded, want []float32) error {
+	if i := sameBits(dst.s, want); i >= 0 {
+		return fmt.Errorf("dst[%d] is %g, want %g", i, dst.s[i], want[i])
+	}
+	return first(dst.intact(), src.unchanged())
+}
+
+// eachBlock calls f for blocks of many sizes, gaps and offsets.
+func eachBlock(short bool, f func(rng *rand.Rand, rows, cols, gap, offset int) error) error {
 	rng := newRand(13)
 	sizes := []int{0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 14, 15, 16, 17, 23, 24, 31, 32, 33, 63, 64, 65, 100, 130}
 	if short {
@@ -17,33 +57,13 @@ func checkTranspose(set *kernels.Set, short bool) error {
 		for _, cols := range sizes {
 			for _, gap := range []int{0, 3} {
 				offset := (rows + 3*cols + gap) % 16
-				if err := transposeCase(set, rng, rows, cols, gap, offset); err != nil {
+				if err := f(rng, rows, cols, gap, offset); err != nil {
 					return fmt.Errorf("%d × %d, gap %d, offset %d: %w", rows, cols, gap, offset, err)
 				}
 			}
 		}
 	}
 	return nil
-}
-
-func transposeCase(set *kernels.Set, rng interface {
-	NormFloat64() float64
-	IntN(int) int
-}, rows, cols, gap, offset int) error {
-	lds, ldd := cols+gap, rows+gap
-	src := newGuarded("src", max(0, (rows-1)*lds+cols), offset, spiced(rng))
-	dst := newGuarded("dst", max(0, (cols-1)*ldd+rows), (offset+7)%16, spiced(rng))
-	want := append([]float32(nil), dst.s...) // gaps stay
-	for i := range rows {
-		for j := range cols {
-			want[j*ldd+i] = src.s[i*lds+j]
-		}
-	}
-	set.Transpose(dst.s, ldd, src.s, lds, rows, cols)
-	if i := sameBits(dst.s, want); i >= 0 {
-		return fmt.Errorf("dst[%d] is %g, want %g", i, dst.s[i], want[i])
-	}
-	return first(dst.intact(), src.unchanged())
 }
 
 func checkTile(set *kernels.Set, short bool) error {
