@@ -44,13 +44,17 @@ type layerActs struct {
 	gelu         []float32 // (N, Inner)
 }
 
-// headLogits caps the logits held at a time: 4 Mi numbers, 16 MiB.
-const headLogits = 4 << 20
+// headLogits caps the logits held at a time: 32 Mi numbers, 128 MiB. The three
+// products of the head pack the whole embedding once per chunk of tokens, which
+// at 64 tokens a chunk takes as long as the products.
+const headLogits = 32 << 20
 
-// headRows returns how many tokens of logits are computed at once.
-func (m *Model) headRows() int {
-	rows := headLogits / m.Config.VocabSize / kernels.PanelTokens * kernels.PanelTokens
-	return max(rows, kernels.PanelTokens)
+// headRows returns how many of n tokens have their logits computed at once:
+// chunks of equal size.
+func (m *Model) headRows(n int) int {
+	most := max(kernels.PanelTokens, headLogits/m.Config.VocabSize)
+	chunks := (n + most - 1) / most
+	return (n + chunks - 1) / chunks
 }
 
 // grow returns s with length n, reallocated if it is too short.
@@ -95,7 +99,7 @@ func (m *Model) plan(b, t int) {
 	a.lnf = grow(a.lnf, n*C)
 	a.meanf, a.rstdf = grow(a.meanf, n), grow(a.rstdf, n)
 	a.losses = grow(a.losses, n)
-	a.logits = grow(a.logits, min(m.headRows(), n)*c.VocabSize)
+	a.logits = grow(a.logits, m.headRows(n)*c.VocabSize)
 	a.sum = grow(a.sum, n*C)
 }
 
@@ -241,7 +245,7 @@ func (m *Model) checkTargets(ids, targets []int32, b, t int) error {
 func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, count int) {
 	a := &m.act
 	n, C, V := a.b*a.t, m.Config.NEmbd, m.Config.VocabSize
-	rows := m.headRows()
+	rows := m.headRows(n)
 	for lo := 0; lo < n; lo += rows {
 		hi := min(lo+rows, n)
 		k := hi - lo
