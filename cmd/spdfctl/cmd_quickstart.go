@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"embed"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -19,6 +20,7 @@ import (
 	"github.com/spdfctl/spdfctl/eval/metrics"
 	"github.com/spdfctl/spdfctl/formats"
 	"github.com/spdfctl/spdfctl/formats/maskfile"
+	"github.com/spdfctl/spdfctl/formats/nlg"
 	"github.com/spdfctl/spdfctl/formats/tokens"
 	"github.com/spdfctl/spdfctl/masks"
 	"github.com/spdfctl/spdfctl/train"
@@ -70,7 +72,7 @@ densifies the sparse one, fine-tunes both on a slice of E2E, writes the texts of
 the test set, scores them, and prints what it cost.
 
 The run directory keeps everything: tokenizer, token shards, mask, checkpoints
-that transformers loads, metrics and the texts.`,
+that transformers loads, metrics, the texts, and report.html about all of it.`,
 		Example: `  spdfctl quickstart
   spdfctl quickstart --out /tmp/first-run --json`,
 		Args: cobra.NoArgs,
@@ -109,7 +111,25 @@ func (a *app) quickstart(ctx context.Context, out string, force bool) error {
 			return err
 		}
 	}
+	if err := quickPage(out, arms); err != nil {
+		return err
+	}
 	return a.quickReport(out, arms, time.Since(start))
+}
+
+// quickPage writes the HTML report of all four runs.
+func quickPage(out string, arms []*quickArm) error {
+	var runs []string
+	for _, suffix := range []string{"", "-e2e"} {
+		for _, arm := range arms {
+			runs = append(runs, filepath.Join(out, arm.name+suffix))
+		}
+	}
+	page, err := readPage("spdfctl quickstart", runs)
+	if err != nil {
+		return err
+	}
+	return formats.WriteAtomic(filepath.Join(out, reportFile), false, page.Write)
 }
 
 // makeQuickDir makes an empty run directory; with force it replaces an earlier
@@ -287,7 +307,53 @@ func (a *app) quickFinetune(ctx context.Context, out string, arm *quickArm) erro
 		return err
 	}
 	arm.bleu, arm.sample = bleu.Score, texts[0]
-	return nil
+	if err := writeQuickScores(filepath.Join(dir, scoresFile), texts, set); err != nil {
+		return err
+	}
+	return writeSamples(filepath.Join(dir, samplesFile), set, texts)
+}
+
+// writeSamples keeps the first texts with their sources for the report.
+func writeSamples(path string, set []nlg.Example, texts []string) error {
+	return formats.WriteAtomic(path, false, func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		for i := range min(len(set), 5) {
+			s := analysis.Sample{Prompt: set[i].Source, Text: texts[i]}
+			if len(set[i].References) > 0 {
+				s.Reference = set[i].References[0]
+			}
+			if err := enc.Encode(s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// quickResamples is enough for an interval of a small test set.
+const quickResamples = 500
+
+// writeQuickScores scores texts with their intervals into a file as
+// "score --json" prints it.
+func writeQuickScores(path string, texts []string, set []nlg.Example) error {
+	refs := make([][]string, len(set))
+	for i, e := range set {
+		refs[i] = e.References
+	}
+	result, err := metrics.ScoreProfile("sacrebleu", texts, refs, metrics.ProfileOptions{Metrics: []string{"bleu", "chrf"}})
+	if err != nil {
+		return err
+	}
+	out := newScoreResult(result)
+	out.Bootstrap = &bootstrapResult{Samples: quickResamples, Intervals: map[string]intervalResult{}}
+	for _, s := range result.Scores {
+		i, err := s.Bootstrap(quickResamples, 0)
+		if err != nil {
+			return err
+		}
+		out.Bootstrap.Intervals[s.Name] = newIntervalResult(i)
+	}
+	return formats.WriteAtomic(path, false, func(w io.Writer) error { return json.NewEncoder(w).Encode(out) })
 }
 
 // quickMaxText is the longest text in tokens; the references have 23 words
@@ -328,7 +394,7 @@ func (a *app) quickReport(out string, arms []*quickArm, took time.Duration) erro
 				"finetuning_seconds": arm.tuneSeconds, "finetuned_perplexity": arm.tuned, "bleu": arm.bleu,
 			}
 		}
-		return a.printJSON(map[string]any{"arms": list, "seconds": took.Seconds(), "flops": report})
+		return a.printJSON(map[string]any{"arms": list, "seconds": took.Seconds(), "flops": report, "report": filepath.Join(out, reportFile)})
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', tabwriter.AlignRight)
 	row := func(what, format string, value func(*quickArm) float64) {
@@ -353,7 +419,7 @@ func (a *app) quickReport(out string, arms []*quickArm, took time.Duration) erro
 		return err
 	}
 	fmt.Fprintf(a.stdout, "\n%s: \"%s\"\n%s: \"%s\"\n", arms[0].title, arms[0].sample, arms[1].title, arms[1].sample)
-	_, err = fmt.Fprintf(a.stdout, "\nrun directory: %s (%s in all)\ntry: spdfctl generate %s --prompt \"name : The Eagle | Type : pub\"\n",
-		out, took.Round(time.Second), filepath.Join(out, arms[1].name+"-e2e"))
+	_, err = fmt.Fprintf(a.stdout, "\nrun directory: %s (%s in all)\nreport: %s\ntry: spdfctl generate %s --prompt \"name : The Eagle | Type : pub\"\n",
+		out, took.Round(time.Second), filepath.Join(out, reportFile), filepath.Join(out, arms[1].name+"-e2e"))
 	return err
 }

@@ -35,6 +35,7 @@ var newCommands = []func(*app) *cobra.Command{
 	newScanCmd,
 	newFlopsCmd,
 	newAnalyzeCmd,
+	newReportCmd,
 	newDataCmd,
 	newTokenizerCmd,
 	newKernelsCmd,
