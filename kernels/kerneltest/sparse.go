@@ -234,10 +234,10 @@ func sparseCase(rng *rand.Rand, m *mask, s *kernels.Sparse, tokens, gap int) err
 	s.BackwardInput(want, m.in, dy.s, ldy, wt, tokens, false)
 	s.Backward(dx, m.in, both, dy.s, ldy, x.s, ldx, wt, tokens, false)
 	if i := sameBits(dx, want); i >= 0 {
-		return fmt.Errorf("Backward: dx[%d] is %g, BackwardInput has %g", i, dx[i], want[i])
+		return fmt.Errorf("products together: dx[%d] is %g, BackwardInput has %g", i, dx[i], want[i])
 	}
 	if i := sameBits(both, dw.s); i >= 0 {
-		return fmt.Errorf("Backward: dw[%d] is %g, BackwardWeight has %g", i, both[i], dw.s[i])
+		return fmt.Errorf("products together: dw[%d] is %g, BackwardWeight has %g", i, both[i], dw.s[i])
 	}
 	return nil
 }
