@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -56,6 +57,7 @@ func startBrowser(t *testing.T) *browser {
 	cmd := exec.Command("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe",
 		"--user-data-dir="+t.TempDir())
 	cmd.ExtraFiles = []*os.File{toBrowser, fromBrowser}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("chromium: %v", err)
 	}
@@ -66,8 +68,16 @@ func startBrowser(t *testing.T) *browser {
 		timer.Stop()
 		in.Close()
 		out.Close()
-		cmd.Process.Kill()
+		// Its children write to the profile until they are gone.
+		group := -cmd.Process.Pid
+		syscall.Kill(group, syscall.SIGKILL)
 		cmd.Wait()
+		for range 500 {
+			if syscall.Kill(group, 0) != nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 	})
 	b := &browser{t: t, in: in, out: bufio.NewReader(out)}
 	var target struct {
