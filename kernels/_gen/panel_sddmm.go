@@ -26,16 +26,17 @@ func emitPanelSDDMM(g *gen, w wide) {
 			g.VMOVUPS(at(p.b, w.bytes*v), b[v])
 		}
 		d := dots{p, order, a, b}
-		d.twice("shared", p.shared, d.sharedStep)
-		d.twice("own", p.own, d.ownStep)
+		d.twice("shared", p.shared, true)
+		d.twice("own", p.own, false)
 		g.note("for ; left > 0; left-- { dw[0] += a * x[j] }")
 		p.loop("left", p.left, func() {
 			p.oneColumn()
-			s := w.regs(g, 1)
+			s := w.regs(g, chains)
 			for v := range n {
-				d.term(v, p.feature(p.t, v), a[v], s[0])
+				d.term(v, p.feature(p.t, v), a[v], s)
 			}
-			d.add(s)
+			g.VADDPS(s[0], s[1], s[0])
+			d.add(s[:1])
 		})
 	})
 }
@@ -47,54 +48,78 @@ type dots struct {
 	a, b  []reg.VecVirtual
 }
 
-// term multiplies, or from the second vector on multiplies and adds.
-func (d dots) term(v int, x op.Op, y, s reg.VecVirtual) {
-	if v == 0 {
-		d.VMULPS(x, y, s)
+// chains is the number of registers that share the terms of a dot product. One
+// would be busy for 32 cycles, and hold up the scheduler, which has no room for
+// enough of the following dot products to fill the time.
+const chains = 2
+
+// term multiplies, or where s holds a sum already multiplies and adds.
+func (d dots) term(v int, x op.Op, y reg.VecVirtual, s []reg.VecVirtual) {
+	if v < chains {
+		d.VMULPS(x, y, s[v])
 	} else {
-		d.VFMADD231PS(x, y, s)
+		d.VFMADD231PS(x, y, s[v%chains])
 	}
 }
 
-// sharedStep sets s to the products of both rows with one column.
-func (d dots) sharedStep(s []reg.VecVirtual) {
-	d.oneColumn()
-	for v := range d.a {
-		x := d.w.regs(d.gen, 1)[0]
-		d.VMOVUPS(d.feature(d.t, v), x)
-		d.term(v, x, d.a[v], s[0])
-		d.term(v, x, d.b[v], s[1])
+// products sets s[i] to the products of n steps: of both rows with one column
+// each, or of each row with its own.
+func (d dots) products(shared bool, n int) (s []reg.VecVirtual) {
+	acc := make([][]reg.VecVirtual, 2*n)
+	for i := range acc {
+		acc[i] = d.w.regs(d.gen, chains)
 	}
-}
-
-// ownStep sets s to the products of each row with its own column.
-func (d dots) ownStep(s []reg.VecVirtual) {
-	d.twoColumns()
-	for v := range d.a {
-		d.term(v, d.feature(d.t, v), d.a[v], s[0])
-		d.term(v, d.feature(d.u, v), d.b[v], s[1])
+	t := make([]reg.GPVirtual, 2*n)
+	for i := range n {
+		t[2*i] = d.GP64()
+		t[2*i+1] = t[2*i]
+		if shared {
+			d.MOVWQZX(at(d.code, 2*i), t[2*i])
+			continue
+		}
+		t[2*i+1] = d.GP64()
+		d.MOVWQZX(at(d.code, 4*i), t[2*i])
+		d.MOVWQZX(at(d.code, 4*i+2), t[2*i+1])
 	}
+	size := 4 * n
+	if shared {
+		size = 2 * n
+	}
+	d.ADDQ(op.U8(uint8(size)), d.code)
+	for v := range d.a {
+		for i := 0; i < 2*n; i += 2 {
+			if !shared {
+				d.term(v, d.feature(t[i], v), d.a[v], acc[i])
+				d.term(v, d.feature(t[i+1], v), d.b[v], acc[i+1])
+				continue
+			}
+			x := d.w.regs(d.gen, 1)[0]
+			d.VMOVUPS(d.feature(t[i], v), x)
+			d.term(v, x, d.a[v], acc[i])
+			d.term(v, x, d.b[v], acc[i+1])
+		}
+	}
+	for _, c := range acc {
+		d.VADDPS(c[0], c[1], c[0])
+		s = append(s, c[0])
+	}
+	return s
 }
 
 // twice writes the loop over n steps, two at a time and the last alone.
-func (d dots) twice(name string, n reg.GPVirtual, step func(s []reg.VecVirtual)) {
+func (d dots) twice(name string, n reg.GPVirtual, shared bool) {
 	d.note("for ; %s >= 2; %s -= 2 { dw[0], dw[1], dw[2], dw[3] += two %s steps }", name, name, name)
 	d.SUBQ(op.U8(2), n)
 	d.JLT(op.LabelRef(name + "Last"))
 	d.Label(name + "Two")
-	s := d.w.regs(d.gen, 4)
-	step(s[:2])
-	step(s[2:])
-	d.add(s)
+	d.add(d.products(shared, 2))
 	d.SUBQ(op.U8(2), n)
 	d.JGE(op.LabelRef(name + "Two"))
 	d.Label(name + "Last")
 	d.note("if %s > 0 { dw[0], dw[1] += one step }", name)
 	d.ADDQ(op.U8(2), n)
 	d.JEQ(op.LabelRef(name + "Done"))
-	s = d.w.regs(d.gen, 2)
-	step(s)
-	d.add(s)
+	d.add(d.products(shared, 1))
 	d.Label(name + "Done")
 }
 
