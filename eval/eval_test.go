@@ -73,9 +73,19 @@ func TestPerplexityWindows(t *testing.T) {
 		}
 		want /= float64(c.n - 1)
 		last := 0
-		p, err := eval.MeasurePerplexity(context.Background(), m, ids, c.window, c.stride, 100, func(done int) { last = done })
+		p, each, err := eval.MeasurePerplexity(context.Background(), m, []eval.Document{{IDs: ids, Bytes: 100, Words: 20}},
+			eval.Windows{Size: c.window, Stride: c.stride, BOS: -1}, func(done int) { last = done })
 		if err != nil {
 			t.Fatal(err)
+		}
+		if each[0] != p {
+			t.Errorf("%+v: the only document has %+v, all have %+v", c, each[0], p)
+		}
+		if words := math.Exp(want * float64(c.n-1) / 20); math.Abs(p.WordPerplexity-words) > 1e-3*words {
+			t.Errorf("%+v: perplexity per word is %g, want %g", c, p.WordPerplexity, words)
+		}
+		if bytes := math.Exp2(p.BitsPerByte); math.Abs(p.BytePerplexity-bytes) > 1e-9*bytes {
+			t.Errorf("%+v: perplexity per byte is %g, %g bits per byte", c, p.BytePerplexity, p.BitsPerByte)
 		}
 		if p.Tokens != c.n-1 || last != c.n-1 {
 			t.Errorf("%+v: %d tokens predicted, progress ends at %d, want %d", c, p.Tokens, last, c.n-1)
@@ -89,6 +99,93 @@ func TestPerplexityWindows(t *testing.T) {
 	}
 }
 
+// TestPerplexityDocuments demands that documents see nothing of each other, that a
+// BOS predicts their first tokens, and that the total is the sum.
+func TestPerplexityDocuments(t *testing.T) {
+	m := newModel(t)
+	const bos = 12
+	ids := text(24)
+	documents := []eval.Document{{IDs: ids[:11], Bytes: 30, Words: 6}, {IDs: ids[11:12], Bytes: 3, Words: 1}, {IDs: ids[12:], Bytes: 20}}
+	for _, first := range []int32{-1, bos} {
+		w := eval.Windows{Size: 8, Stride: 4, BOS: first}
+		total, each, err := eval.MeasurePerplexity(context.Background(), m, documents, w, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sum float64
+		var tokens, bytes, words, counted int
+		for i, d := range documents {
+			alone, wantTokens := d.IDs, len(d.IDs)-1
+			if first >= 0 {
+				alone, wantTokens = append([]int32{bos}, d.IDs...), len(d.IDs)
+			}
+			if each[i].Tokens != wantTokens {
+				t.Errorf("bos %d: document %d has %d tokens, want %d", first, i, each[i].Tokens, wantTokens)
+			}
+			if wantTokens == 0 {
+				continue
+			}
+			p, _, err := eval.MeasurePerplexity(context.Background(), m, []eval.Document{{IDs: alone}}, eval.Windows{Size: 8, Stride: 4, BOS: -1}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Loss != each[i].Loss {
+				t.Errorf("bos %d: document %d has a loss of %g, by itself %g", first, i, each[i].Loss, p.Loss)
+			}
+			sum, tokens, bytes, words, counted = sum+p.Loss*float64(p.Tokens), tokens+p.Tokens, bytes+d.Bytes, words+d.Words, counted+1
+		}
+		if total.Tokens != tokens || total.Bytes != bytes || total.Words != words || total.Documents != counted || math.Abs(total.Loss-sum/float64(tokens)) > 1e-12 {
+			t.Errorf("bos %d: total %+v, want %d tokens, %d bytes, %d words, %d documents, loss %g", first, total, tokens, bytes, words, counted, sum/float64(tokens))
+		}
+	}
+}
+
+// TestCloze compares with the losses of the whole passages.
+func TestCloze(t *testing.T) {
+	m := newModel(t)
+	ids := text(40)
+	var passages []eval.Cloze
+	for i := range 20 {
+		passages = append(passages, eval.Cloze{Context: ids[i : i+1+i%9], Target: ids[i+1+i%9:][:1+i%3]})
+	}
+	// One that the model is sure to end well: it is what greedy decoding says.
+	greedy, err := eval.Generate(context.Background(), m, ids[:2], 0, eval.Search{Limits: eval.Limits{MaxTokens: 3}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	passages = append(passages, eval.Cloze{Context: ids[:2], Target: greedy})
+	scores, err := eval.MeasureCloze(context.Background(), m, passages, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range passages {
+		cut := max(0, len(p.Context)+len(p.Target)-1-config.NCtx)
+		whole := append(slices.Clone(p.Context[cut:]), p.Target...)
+		var want float64
+		for k := range p.Target {
+			want -= negLogP(t, m, whole, 0, len(whole)-len(p.Target)+k)
+		}
+		if s := scores[i]; math.Abs(s.LogProb-want) > 1e-6+1e-4*math.Abs(want) || s.Tokens != len(p.Target) || s.Cut != cut {
+			t.Errorf("passage %d: %+v, want a log-probability of %g and %d tokens cut", i, s, want, cut)
+		}
+	}
+	if !scores[20].Correct {
+		t.Error("the greedy continuation is not the likeliest")
+	}
+	r, err := eval.Summarize(scores)
+	if err != nil || r.Passages != 21 || r.Correct < 1 || r.Correct > 20 || r.Cut == 0 {
+		t.Errorf("summary %+v, %v", r, err)
+	}
+	for _, p := range []eval.Cloze{{}, {Context: ids[:1]}, {Context: ids[:1], Target: make([]int32, 9)}, {Context: ids[:1], Target: []int32{99}}, {Context: []int32{99}, Target: ids[:1]}} {
+		if _, err := eval.MeasureCloze(context.Background(), m, []eval.Cloze{p}, nil); err == nil {
+			t.Errorf("passage %+v is accepted", p)
+		}
+	}
+	if _, err := eval.Summarize(nil); err == nil {
+		t.Error("no passages are summarised")
+	}
+}
+
 func TestPerplexityRefuses(t *testing.T) {
 	m := newModel(t)
 	for name, c := range map[string]struct{ n, window, stride int }{
@@ -98,11 +195,11 @@ func TestPerplexityRefuses(t *testing.T) {
 		"wide stride":  {30, 4, 5},
 		"small window": {30, 1, 1},
 	} {
-		if _, err := eval.MeasurePerplexity(context.Background(), m, text(c.n), c.window, c.stride, 0, nil); err == nil {
+		if _, _, err := eval.MeasurePerplexity(context.Background(), m, []eval.Document{{IDs: text(c.n)}}, eval.Windows{Size: c.window, Stride: c.stride, BOS: -1}, nil); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := eval.MeasurePerplexity(context.Background(), m, []int32{1, 99, 2}, 8, 8, 0, nil); err == nil {
+	if _, _, err := eval.MeasurePerplexity(context.Background(), m, []eval.Document{{IDs: []int32{1, 99, 2}}}, eval.Windows{Size: 8, Stride: 8, BOS: -1}, nil); err == nil {
 		t.Error("a token outside the vocabulary is accepted")
 	}
 }

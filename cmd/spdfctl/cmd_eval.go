@@ -8,81 +8,17 @@ import (
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
-	"github.com/spdfctl/spdfctl/eval"
 	"github.com/spdfctl/spdfctl/formats"
-	"github.com/spdfctl/spdfctl/formats/bpe"
 	"github.com/spdfctl/spdfctl/formats/npz"
-	"github.com/spdfctl/spdfctl/formats/tokens"
 	"github.com/spdfctl/spdfctl/train/gpt"
 )
 
 func newEvalCmd(a *app) *cobra.Command {
-	return group(a, "eval", "Measure a model: perplexity, logits, generated text",
-		newEvalPPLCmd(a), newEvalLogitsCmd(a), newEvalNLGCmd(a))
-}
-
-func newEvalPPLCmd(a *app) *cobra.Command {
-	var (
-		path           string
-		window, stride int
-	)
-	cmd := &cobra.Command{
-		Use:   "ppl MODEL --data FILE",
-		Short: "Loss, perplexity and bits per byte on a text",
-		Long: `Ppl predicts every token of a text but the first exactly once, in windows that
-move by the stride: a smaller stride gives more context and a lower perplexity.
-Window and stride are part of the result. No token is put in front of the text.
-
-The data is text (.txt, also .gz), token shards, or a .json list of token ids.`,
-		Example: `  spdfctl eval ppl runs/sparse --data valid.txt
-  spdfctl eval ppl runs/sparse --data tokens/val --window 256 --stride 128 --json`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if path == "" {
-				return usageErrorf("eval ppl: --data is missing: a text, token shards or a .json list of ids")
-			}
-			m, tok, err := loadModelMaybeTokenizer(args[0], path)
-			if err != nil {
-				return err
-			}
-			ids, textBytes, err := readIDs(path, tok)
-			if err != nil {
-				return err
-			}
-			if window == 0 {
-				window = m.Config.NCtx
-			}
-			if stride == 0 {
-				stride = window
-			}
-			bar := a.startProgress("eval ppl", "tokens", int64(len(ids)-1))
-			p, err := eval.MeasurePerplexity(cmd.Context(), m, ids, window, stride, textBytes, func(done int) { bar.Set(int64(done), "") })
-			a.closeProgress()
-			if err != nil {
-				return fmt.Errorf("%s: %w", path, err)
-			}
-			if a.json {
-				return a.printJSON(p)
-			}
-			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintf(w, "loss\t%.4f nats per token\n", p.Loss)
-			fmt.Fprintf(w, "perplexity\t%.3f\n", p.Perplexity)
-			if p.Bytes > 0 {
-				fmt.Fprintf(w, "bits per byte\t%.4f\n", p.BitsPerByte)
-			}
-			fmt.Fprintf(w, "tokens\t%d predicted of %d bytes, window %d, stride %d\n", p.Tokens, p.Bytes, p.Window, p.Stride)
-			return w.Flush()
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&path, "data", "", "text, token shards or .json list of ids")
-	f.IntVar(&window, "window", 0, "tokens of a window (0: the model's context)")
-	f.IntVar(&stride, "stride", 0, "tokens a window moves on (0: the window)")
-	return cmd
+	return group(a, "eval", "Measure a model: perplexity, last words, logits, generated text",
+		newEvalPPLCmd(a), newEvalLambadaCmd(a), newEvalLogitsCmd(a), newEvalNLGCmd(a))
 }
 
 func newEvalLogitsCmd(a *app) *cobra.Command {
@@ -155,53 +91,6 @@ const maxLogits = 2 << 30
 
 // maxTextFile bounds a text that is read whole: 4 GiB.
 const maxTextFile = 4 << 30
-
-// loadModelMaybeTokenizer reads a model, and its tokenizer if the data at path
-// is text.
-func loadModelMaybeTokenizer(model, path string) (*gpt.Model, *bpe.Tokenizer, error) {
-	if isTokens(path) || isJSON(path) {
-		if _, err := os.Stat(model); err != nil {
-			return nil, nil, withPresetPathHint(model, err)
-		}
-		m, err := gpt.Load(model, false)
-		return m, nil, err
-	}
-	return loadModel(model, false)
-}
-
-func isJSON(path string) bool { return strings.HasSuffix(path, ".json") }
-
-// isTokens reports whether path is a directory or a file of token shards.
-func isTokens(path string) bool { return isDir(path) || strings.HasSuffix(path, tokens.Extension) }
-
-// readIDs returns the token ids of the data at path and the bytes of their
-// text, 0 if they are not known.
-func readIDs(path string, tok *bpe.Tokenizer) (ids []int32, textBytes int, err error) {
-	switch {
-	case isTokens(path):
-		s, err := tokens.Open(path)
-		if err != nil {
-			return nil, 0, err
-		}
-		defer s.Close()
-		ids = make([]int32, s.Len())
-		return ids, 0, s.Read(ids, 0)
-	case isJSON(path):
-		rows, err := readJSONIDs(path)
-		if err != nil {
-			return nil, 0, err
-		}
-		if len(rows) > 1 {
-			return nil, 0, fmt.Errorf("eval: %s: %d lists of ids, one is wanted", path, len(rows))
-		}
-		return rows[0], 0, nil
-	}
-	text, err := readText(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	return tok.Encode(text), len(text), nil
-}
 
 // readText reads a text file, unpacked if its name ends in .gz.
 func readText(path string) ([]byte, error) {

@@ -258,13 +258,13 @@ func (a *app) quickPerplexity(ctx context.Context, model, shards string) (float6
 	if err != nil {
 		return 0, err
 	}
-	ids, _, err := readIDs(shards, nil)
+	data, err := readDocuments(shards, documentsWhole, nil)
 	if err != nil {
 		return 0, err
 	}
-	bar := a.startProgress("perplexity", "tokens", int64(len(ids)-1))
+	bar := a.startProgress("perplexity", "tokens", data.predicted(false))
 	defer a.closeProgress()
-	p, err := eval.MeasurePerplexity(ctx, m, ids, quickCtx, quickCtx, 0, func(done int) { bar.Set(int64(done), "") })
+	p, _, err := eval.MeasurePerplexity(ctx, m, data.documents, eval.Windows{Size: quickCtx, Stride: quickCtx, BOS: -1}, func(done int) { bar.Set(int64(done), "") })
 	return p.Perplexity, err
 }
 

@@ -158,6 +158,9 @@ func (a *app) score(flags scoreFlags) error {
 	if err != nil {
 		return err
 	}
+	if len(hyps) == 0 {
+		return fmt.Errorf("score: %s: no text to score: line 1 is missing", flags.hyp)
+	}
 	refs, err := flags.references(len(hyps), sources)
 	if err != nil {
 		return err

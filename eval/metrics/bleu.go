@@ -170,12 +170,6 @@ func BLEU(hyps []string, refs [][]string, o BLEUOptions) (BLEUScore, error) {
 	return s, nil
 }
 
-// SentenceBLEU returns the BLEU of one segment. It is as sacreBLEU's sentence
-// level if o.EffectiveOrder is set.
-func SentenceBLEU(hyp string, refs []string, o BLEUOptions) (BLEUScore, error) {
-	return BLEU([]string{hyp}, [][]string{refs}, o)
-}
-
 // bleuCounter sums the statistics of segments.
 type bleuCounter struct {
 	o              BLEUOptions

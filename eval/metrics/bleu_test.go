@@ -146,7 +146,9 @@ func TestBLEUFromStatistics(t *testing.T) {
 	})
 }
 
-func TestSentenceBLEULikeSacreBLEU(t *testing.T) {
+// TestSegmentBLEULikeSacreBLEU demands sacreBLEU's sentence level of the scores of
+// segments.
+func TestSegmentBLEULikeSacreBLEU(t *testing.T) {
 	const epsilon = 1e-3 // that of the original test, whose figures have that many digits
 	data, err := os.ReadFile("testdata/sacrebleu.json")
 	if err != nil {
@@ -159,15 +161,17 @@ func TestSentenceBLEULikeSacreBLEU(t *testing.T) {
 		{"test_cases_zero_bleu", text("SYS_0"), text("REF_0")},
 	} {
 		vectors(t, "test_sentence_bleu."+set.cases, func(f []json.RawMessage) {
-			got, err := SentenceBLEU(set.hyp, []string{set.ref}, BLEUOptions{
-				Smoothing:      decode[string](t, f[0]),
-				SmoothValue:    decode[*float64](t, f[1]),
-				Lowercase:      decode[bool](t, f[2]),
-				Tokenizer:      decode[string](t, f[3]),
-				EffectiveOrder: true,
+			score, err := scoreBLEU([]string{set.hyp}, [][]string{{set.ref}}, BLEUOptions{
+				Smoothing:   decode[string](t, f[0]),
+				SmoothValue: decode[*float64](t, f[1]),
+				Lowercase:   decode[bool](t, f[2]),
+				Tokenizer:   decode[string](t, f[3]),
 			})
-			if want := decode[float64](t, f[4]); err != nil || !(math.Abs(got.Score-want) < epsilon) {
-				t.Errorf("%s: BLEU %.5f, %v, want %.5f", f, got.Score, err, want)
+			if err != nil {
+				t.Fatalf("%s: %v", f, err)
+			}
+			if got, want := score.Segments()[0], decode[float64](t, f[4]); !(math.Abs(got-want) < epsilon) {
+				t.Errorf("%s: BLEU %.5f, want %.5f", f, got, want)
 			}
 		})
 	}

@@ -65,16 +65,25 @@ func ReadReferences(path, format string, n int) ([][]string, error) {
 				segments = append(segments, lines[i:i+1:i+1])
 			}
 		case format == "auto" && len(segments) != n:
-			return nil, fmt.Errorf("nlg: %s: %d lines, or %d blocks between blank lines, for %d segments", path, len(lines), len(segments), n)
+			return nil, fmt.Errorf("nlg: %s: %d lines, or %d blocks between blank lines, for %d segments; %s", path, len(lines), len(segments), n, unmatched(len(lines), n))
 		}
 	}
 	if err != nil {
 		return nil, InFile(path, err)
 	}
 	if len(segments) != n {
-		return nil, fmt.Errorf("nlg: %s: references for %d segments, want %d", path, len(segments), n)
+		return nil, fmt.Errorf("nlg: %s: references for %d segments, want %d; %s", path, len(segments), n, unmatched(len(segments), n))
 	}
 	return segments, nil
+}
+
+// unmatched names the first line or record of a file without a segment, or the
+// first segment without one.
+func unmatched(have, want int) string {
+	if have > want {
+		return fmt.Sprintf("number %d is the first without a text to score", want+1)
+	}
+	return fmt.Sprintf("text %d is the first without references", have+1)
 }
 
 // ReadLinesFile is ReadLines of a file, which may be compressed: see Open.
