@@ -106,7 +106,7 @@ func (h *head) forward(dst []float32, ldd int, lse []float32) {
 				}
 			}
 			pack(set, h.packed, set.MR, matrix{s, cols, false}, 0, rows, 0, cols)
-			multiplyPacked(set, acc, hs, h.packed, values[j*h.width:], min(h.keys, h.t-j), rows, hs, cols, true, h.edge)
+			multiplyPacked(set, &attentionWork, acc, hs, h.packed, values[j*h.width:], min(h.keys, h.t-j), rows, hs, cols, true, h.edge)
 		}
 		for r := range rows {
 			out := dst[(i+r)*ldd:][:hs]
@@ -165,5 +165,5 @@ func (h *head) packByBlock(x []float32) []float32 {
 // product computes c (m, n) = a b for a packed b of kc summed indices.
 func (h *head) product(c []float32, a matrix, b []float32, packedKC, m, n, kc int) {
 	pack(h.set, h.packed, h.set.MR, a, 0, m, 0, kc)
-	multiplyPacked(h.set, c, n, h.packed, b, packedKC, m, n, kc, false, h.edge)
+	multiplyPacked(h.set, &attentionWork, c, n, h.packed, b, packedKC, m, n, kc, false, h.edge)
 }

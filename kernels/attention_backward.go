@@ -74,11 +74,11 @@ func (h *head) backward(dqkv []float32, c int, dout, out, lse []float32) {
 				}
 			}
 			pack(set, h.packed, set.MR, matrix{p, cols, true}, 0, cols, 0, rows)
-			multiplyPacked(set, dv[j*h.ld:], h.ld, h.packed, doutRight, rows, cols, hs, rows, true, h.edge)
+			multiplyPacked(set, &attentionWork, dv[j*h.ld:], h.ld, h.packed, doutRight, rows, cols, hs, rows, true, h.edge)
 			pack(set, h.packed, set.MR, matrix{ds, cols, true}, 0, cols, 0, rows)
-			multiplyPacked(set, dk[j*h.ld:], h.ld, h.packed, queriesRight, rows, cols, hs, rows, true, h.edge)
+			multiplyPacked(set, &attentionWork, dk[j*h.ld:], h.ld, h.packed, queriesRight, rows, cols, hs, rows, true, h.edge)
 			pack(set, h.packed, set.MR, matrix{ds, cols, false}, 0, rows, 0, cols)
-			multiplyPacked(set, dq[i*h.ld:], h.ld, h.packed, keysByBlock[j*h.width:], min(h.keys, h.t-j), rows, hs, cols, true, h.edge)
+			multiplyPacked(set, &attentionWork, dq[i*h.ld:], h.ld, h.packed, keysByBlock[j*h.width:], min(h.keys, h.t-j), rows, hs, cols, true, h.edge)
 		}
 		for r := range rows {
 			set.Scale(dq[(i+r)*h.ld:][:hs], h.scale)

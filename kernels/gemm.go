@@ -142,7 +142,7 @@ func multiplyBlock(set *Set, c []float32, ldc int, a, b []float32, m, n, k int, 
 		edge := borrow(mr * nr)
 		for p := 0; p < k; p += gemmKC {
 			kc := min(gemmKC, k-p)
-			multiplyPacked(set, block, ldc, a[panelsA*mr*p+i*kc:], b[panelsB*nr*p+j*kc:], kc, mb, nb, kc, p > 0 || !first, edge.data)
+			multiplyPacked(set, &denseWork, block, ldc, a[panelsA*mr*p+i*kc:], b[panelsB*nr*p+j*kc:], kc, mb, nb, kc, p > 0 || !first, edge.data)
 		}
 		edge.giveBack()
 	})

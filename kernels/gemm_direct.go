@@ -10,6 +10,7 @@ const directChunk = 256
 func gemmDot(set *Set, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate bool) {
 	chunk := max(8, min(directChunk, 16*elementChunk/k))
 	parallelChunks(n, chunk, func(lo, hi int) {
+		denseWork.add(m*(hi-lo)*k, m*(hi-lo)*k)
 		for j := lo; j < hi; j++ {
 			y := b.data[j*b.ld:][:k]
 			for i := range m {
@@ -30,6 +31,7 @@ func gemmAxpy(set *Set, dst []float32, ldd int, a, b matrix, m, n, k int, accumu
 		stepI, stepP = 1, a.ld
 	}
 	parallelChunks(n, directChunk, func(lo, hi int) {
+		denseWork.add(m*(hi-lo)*k, m*(hi-lo)*k)
 		if !accumulate {
 			clearRows(dst[lo:], ldd, m, hi-lo)
 		}

@@ -58,8 +58,9 @@ func packedLen(count, width, kc int) int { return ceilDiv(count, width) * width 
 // of B, which are wider, come from the second. B may have been packed with more
 // summed indices than the kc that count: packedKC. edge is scratch of MR*NR for
 // tiles that hang over the rim.
-func multiplyPacked(set *Set, c []float32, ldc int, a, b []float32, packedKC, m, n, kc int, add bool, edge []float32) {
+func multiplyPacked(set *Set, work *workCount, c []float32, ldc int, a, b []float32, packedKC, m, n, kc int, add bool, edge []float32) {
 	mr, nr := set.MR, set.NR
+	work.add(m*n*kc, roundUp(m, mr)*roundUp(n, nr)*kc)
 	for i := 0; i < m; i += mr {
 		ap := a[i*kc:][:mr*kc]
 		for j := 0; j < n; j += nr {

@@ -156,10 +156,13 @@ func (w *walk) panelBlock(set *Set, dst []float32, ldd int, x, values []float32,
 	} else {
 		clear(out.data)
 	}
+	kept := 0
 	for slab := range w.slabs() {
 		code, lo, hi := w.tile(block, slab)
 		set.PanelSpMM(out.data, x[slab*w.slab*PanelTokens:], code, values[lo:hi])
+		kept += int(hi - lo)
 	}
+	sparseWork.add(kept*count, kept*PanelTokens)
 	set.Transpose(dst[r0:], ldd, out.data, PanelTokens, rows, count)
 	out.giveBack()
 }
@@ -173,6 +176,7 @@ func (s *Sparse) gradient(set *Set, dw, dy []float32, x []float32, ldx int, toke
 	Parallel(s.rows.blocks()*slabs, func(i int) {
 		block, slab := i/slabs, i%slabs
 		code, lo, hi := s.rows.tile(block, slab)
+		sparseWork.add(int(hi-lo)*tokens, int(hi-lo)*roundUp(tokens, PanelTokens))
 		for p := range ceilDiv(tokens, PanelTokens) {
 			set.PanelSDDMM(dw[lo:hi], dy[(p*s.Out+block*blockRows)*PanelTokens:], xs.data[(p*s.In+slab*s.rows.slab)*PanelTokens:], code)
 		}
@@ -191,6 +195,7 @@ func (w *walk) direct(dst []float32, ldd int, x []float32, ldx int, values []flo
 			clear(out)
 			for slab := range w.slabs() {
 				code, lo, hi := w.tile(block, slab)
+				sparseWork.add(int(hi-lo), int(hi-lo))
 				gatherDots(out, x[t*ldx+slab*w.slab:][:min(w.slab, w.width-slab*w.slab)], code, values[lo:hi])
 			}
 		}

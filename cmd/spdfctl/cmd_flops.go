@@ -14,7 +14,7 @@ import (
 )
 
 func newFlopsCmd(a *app) *cobra.Command {
-	return group(a, "flops", "Account for the cost of training", newFlopsReportCmd(a), newFlopsPaperCmd(a))
+	return group(a, "flops", "Account for the cost of training", newFlopsReportCmd(a), newFlopsMeasureCmd(a), newFlopsPaperCmd(a))
 }
 
 // flopsFlags are the flags of "flops report".

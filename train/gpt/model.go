@@ -29,7 +29,8 @@ type Model struct {
 	lora       *LoRA
 	loraParams []*Param // A and B of every adapted matrix
 
-	act activations
+	act     activations
+	observe func(s Stage, block int, backward bool)
 }
 
 // block holds the parameters of one transformer block.

@@ -146,17 +146,25 @@ func (m *Model) forwardBlock(i int, train bool) {
 	eps := float32(c.LayerNormEps)
 	p, l := &m.blocks[i], &a.layers[i]
 	kernels.LayerNormForward(l.ln1, l.mean1, l.rstd1, l.resid1, p.ln1W.W, p.ln1B.W, n, C, eps)
+	m.enter(StageQKV, i, false)
 	linear(l.qkv, l.ln1, p.attnW, p.attnB, n)
+	m.enter(StageAttention, i, false)
 	kernels.AttentionForward(l.att, l.lse, l.qkv, a.b, a.t, c.NHead, c.HeadSize())
+	m.enter(StageProj, i, false)
 	linear(a.sum, l.att, p.projW, p.projB, n)
+	m.enter(StageOther, i, false)
 	if train {
 		m.Training.drop(a.sum[:n*C], attentionSite(i), a.t*C)
 	}
 	kernels.Add(l.resid2, l.resid1, a.sum)
 	kernels.LayerNormForward(l.ln2, l.mean2, l.rstd2, l.resid2, p.ln2W.W, p.ln2B.W, n, C, eps)
+	m.enter(StageFC, i, false)
 	linear(l.fc, l.ln2, p.fcW, p.fcB, n)
+	m.enter(StageOther, i, false)
 	kernels.GELUForward(l.gelu[:n*inner], l.fc[:n*inner])
+	m.enter(StageOut, i, false)
 	linear(a.sum, l.gelu, p.outW, p.outB, n)
+	m.enter(StageOther, i, false)
 	if train {
 		m.Training.drop(a.sum[:n*C], mlpSite(i), a.t*C)
 	}
@@ -170,6 +178,7 @@ func (m *Model) forward(ids []int32, b, t int, train bool) {
 	c, a := m.Config, &m.act
 	n, C := b*t, c.NEmbd
 	eps := float32(c.LayerNormEps)
+	m.enter(StageOther, 0, false)
 	kernels.EmbeddingForward(m.stream(0), ids, m.wte.W, m.wpe.W, t, C)
 	if train {
 		m.Training.drop(m.stream(0)[:n*C], embeddingSite, t*C)
@@ -250,7 +259,9 @@ func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, co
 		hi := min(lo+rows, n)
 		k := hi - lo
 		x := a.lnf[lo*C : hi*C]
+		m.enter(StageHead, 0, false)
 		kernels.GemmNT(a.logits, V, x, C, m.wte.W, C, k, V, C, false)
+		m.enter(StageOther, 0, false)
 		losses := a.losses[lo:hi]
 		if !grad {
 			kernels.CrossEntropy(losses, a.logits[:k*V], targets[lo:hi], k, V)
@@ -264,10 +275,12 @@ func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, co
 		if m.Training.shapes() {
 			m.Training.shapeLogits(a.logits, losses, a.picked, targets[lo:hi], k, V, scale)
 		}
+		m.enter(StageHead, 0, true)
 		kernels.GemmNN(a.dtmp2[lo*C:], C, a.logits, V, m.wte.W, C, k, C, V, false)
 		if m.wte.Grad != nil {
 			kernels.GemmTN(m.wte.Grad, C, a.logits, V, x, C, V, C, k, true)
 		}
+		m.enter(StageOther, 0, true)
 	}
 	for i, l := range a.losses[:n] {
 		if targets[i] >= 0 {
@@ -291,15 +304,25 @@ func (m *Model) backward(ids []int32) {
 		}
 		p, l := &m.blocks[i], &a.layers[i]
 		dwide := a.dtmp[:n*inner]
-		linearBackward(dwide, m.dropped(dres, mlpSite(i)), l.gelu, p.outW, p.outB, n)
+		dy := m.dropped(dres, mlpSite(i))
+		m.enter(StageOut, i, true)
+		linearBackward(dwide, dy, l.gelu, p.outW, p.outB, n)
+		m.enter(StageOther, i, true)
 		kernels.GELUBackward(dwide, dwide, l.fc[:n*inner])
+		m.enter(StageFC, i, true)
 		linearBackward(a.dtmp2, dwide, l.ln2, p.fcW, p.fcB, n)
+		m.enter(StageOther, i, true)
 		kernels.LayerNormBackward(dres, m.gradOf(p.ln2W), m.gradOf(p.ln2B), a.dtmp2, l.resid2, p.ln2W.W, l.mean2, l.rstd2, n, C)
 
-		linearBackward(a.dtmp2, m.dropped(dres, attentionSite(i)), l.att, p.projW, p.projB, n)
+		dy = m.dropped(dres, attentionSite(i))
+		m.enter(StageProj, i, true)
+		linearBackward(a.dtmp2, dy, l.att, p.projW, p.projB, n)
 		dqkv := a.dtmp[:n*3*C]
+		m.enter(StageAttention, i, true)
 		kernels.AttentionBackward(dqkv, a.dtmp2[:n*C], l.qkv[:n*3*C], l.att[:n*C], l.lse, a.b, a.t, c.NHead, c.HeadSize())
+		m.enter(StageQKV, i, true)
 		linearBackward(a.dtmp2, dqkv, l.ln1, p.attnW, p.attnB, n)
+		m.enter(StageOther, i, true)
 		kernels.LayerNormBackward(dres, m.gradOf(p.ln1W), m.gradOf(p.ln1B), a.dtmp2, l.resid1, p.ln1W.W, l.mean1, l.rstd1, n, C)
 	}
 	m.Training.drop(dres, embeddingSite, a.t*C)
