@@ -17,10 +17,10 @@ const (
 	indexBytes = 2 * 2 // both orientations of a product, see kernels.Sparse
 	maxBatch   = 1 << 20
 
-	// headChunk is the most logits held at a time, and panel what their rows
-	// are a multiple of: package gpt's.
-	headChunk = 4 << 20
-	panel     = 64
+	// headChunk is the most logits held at a time, and panel the least rows of
+	// them: package gpt's.
+	headChunk = 32 << 20
+	panel     = 128
 )
 
 // keptParameters returns the parameters that exist under kept, and how many of
@@ -68,7 +68,9 @@ func (s Shape) activationFloats(n int64) int64 {
 	// The stream's end, the last norm, its statistics, the losses; a branch's
 	// output; three gradients in flight.
 	rest := 2*c + 2 + 1 + c + 2*c + max(inner, q+2*kv)
+	// The tokens are cut into equal chunks of logits.
 	v := int64(s.VocabSize)
-	rows := max(headChunk/v/panel*panel, panel)
-	return n*(int64(s.NLayer)*block+rest) + min(rows, n)*v
+	most := max(panel, headChunk/v)
+	chunks := (n + most - 1) / most
+	return n*(int64(s.NLayer)*block+rest) + (n+chunks-1)/chunks*v
 }

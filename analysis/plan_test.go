@@ -140,8 +140,20 @@ func TestLedgerOfExperts(t *testing.T) {
 
 // The buffers that the ledger prices are those that the model makes.
 func TestActivationMemory(t *testing.T) {
-	for _, tc := range []struct{ b, t int }{{1, 8}, {3, 5}} {
-		m, err := gpt.New(tiny, nil)
+	wide := tiny
+	wide.VocabSize, wide.NCtx = 1<<19, 129
+	cases := []struct {
+		c    gpt.Config
+		b, t int
+	}{{tiny, 1, 8}, {tiny, 3, 5}}
+	if !testing.Short() { // its logits are cut into two chunks, of 130 MiB
+		cases = append(cases, struct {
+			c    gpt.Config
+			b, t int
+		}{wide, 1, 129})
+	}
+	for _, tc := range cases {
+		m, err := gpt.New(tc.c, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +161,7 @@ func TestActivationMemory(t *testing.T) {
 		if _, _, err := m.LossAndGrad(ids, ids, tc.b, tc.t, 1); err != nil {
 			t.Fatal(err)
 		}
-		r, err := analysis.ShapeOf(tiny).Report(analysis.Request{Convention: analysis.SPDF, SeqLen: tc.t, Tokens: 1, BatchSize: tc.b})
+		r, err := analysis.ShapeOf(tc.c).Report(analysis.Request{Convention: analysis.SPDF, SeqLen: tc.t, Tokens: 1, BatchSize: tc.b})
 		if err != nil {
 			t.Fatal(err)
 		}
