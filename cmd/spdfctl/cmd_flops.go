@@ -19,7 +19,7 @@ func newFlopsCmd(a *app) *cobra.Command {
 
 // flopsFlags are the flags of "flops report".
 type flopsFlags struct {
-	model, mask, format           string
+	model, mask, plan, format     string
 	seqLen, tokens, batch         int64
 	conventions                   []string
 	sparsities, finetunes, phases []string
@@ -43,7 +43,8 @@ reported on its own.
 --phase prices a whole plan, one phase after the other, beside the dense model
 on the same tokens: key=value pairs of sparsity, mask, tokens or seqs, seq-len,
 batch, method (static, rigl, set or gmp) and what the methods need; docs/flops.md
-lists them. Sparsity that changes on the way is integrated over the tokens.
+lists them. --plan reads the phases from a YAML file. Sparsity that changes on
+the way is integrated over the tokens.
 
 MODEL is GPT-2, GPT-NeoX, Llama, Mistral or Mixtral: a preset, a config.json, or
 a checkpoint with one. Convention spdf reproduces the tables of the SPDF paper.
@@ -63,6 +64,7 @@ are given; docs/flops.md defines them.`,
 	f.StringVar(&flags.mask, "mask", "", "mask file whose kept weights are counted")
 	f.StringSliceVar(&flags.conventions, "convention", []string{string(analysis.SPDF)}, "what is counted: spdf, causal, palm, chinchilla or 6n; several, or all, side by side")
 	f.StringArrayVar(&flags.finetunes, "finetune", nil, "add a dense fine-tuning on SEQS:LEN (may be repeated)")
+	f.StringVar(&flags.plan, "plan", "", "YAML file with a list of phases, priced before those of --phase")
 	f.StringArrayVar(&flags.phases, "phase", nil, "a phase of a plan, as sparsity=0.9,tokens=133B (may be repeated)")
 	countVar(f, &flags.batch, "batch-size", 1, "sequences of a step: what memory and optimizer are priced for")
 	f.StringVar(&flags.format, "format", formatTable, "table, csv, markdown or json")
@@ -92,7 +94,7 @@ func (a *app) flopsReport(flags flopsFlags) error {
 	if flags.seqLen > int64(shape.NCtx) {
 		return usageErrorf("flops report: --seq-len %d, the model has positions for %d", flags.seqLen, shape.NCtx)
 	}
-	if len(flags.phases) > 0 {
+	if len(flags.phases) > 0 || flags.plan != "" {
 		return a.flopsPlan(shape, conventions, flags)
 	}
 	oneSequence := flags.tokens == 0

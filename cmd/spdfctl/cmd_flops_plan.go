@@ -2,15 +2,17 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spdfctl/spdfctl/analysis"
 )
 
-// phaseSpec is one --phase as typed: its keys with their values.
+// phaseSpec is one phase as the user wrote it: its keys with their values.
 type phaseSpec struct {
-	text   string
+	text   string // where it stands, for errors
 	values map[string]string
 }
 
@@ -19,25 +21,70 @@ const phaseKeys = "name, sparsity, mask, tokens, seqs, seq-len, batch, method, f
 
 // parsePhase reads key=value pairs.
 func parsePhase(text string) (phaseSpec, error) {
-	p := phaseSpec{text, map[string]string{}}
+	p := phaseSpec{fmt.Sprintf("--phase %q", text), map[string]string{}}
 	for pair := range strings.SplitSeq(text, ",") {
 		key, value, ok := strings.Cut(pair, "=")
-		known := false
-		for k := range strings.SplitSeq(phaseKeys, ", ") {
-			known = known || k == key
-		}
-		switch {
-		case !ok:
-			return p, usageErrorf("flops report: --phase %q: %q is not key=value", text, pair)
-		case !known:
-			return p, usageErrorf("flops report: --phase %q: %q is none of %s", text, key, phaseKeys)
+		if !ok {
+			return p, usageErrorf("flops report: %s: %q is not key=value", p.text, pair)
 		}
 		if _, twice := p.values[key]; twice {
-			return p, usageErrorf("flops report: --phase %q: %s is given twice", text, key)
+			return p, usageErrorf("flops report: %s: %s is given twice", p.text, key)
 		}
 		p.values[key] = value
 	}
-	return p, nil
+	return p, p.check()
+}
+
+// check refuses a key that no phase has.
+func (p phaseSpec) check() error {
+	known := strings.Split(phaseKeys, ", ")
+	for _, key := range slices.Sorted(maps.Keys(p.values)) {
+		if !slices.Contains(known, key) {
+			return usageErrorf("flops report: %s: %q is none of %s", p.text, key, phaseKeys)
+		}
+	}
+	return nil
+}
+
+// readPhases reads a plan file, YAML with one list "phases" of mappings that
+// have the keys of --phase.
+func readPhases(path string) ([]phaseSpec, error) {
+	var plan struct {
+		Phases []map[string]string `yaml:"phases"`
+	}
+	if err := readYAML(path, &plan); err != nil {
+		return nil, fmt.Errorf("flops report: %w", err)
+	}
+	if len(plan.Phases) == 0 {
+		return nil, fmt.Errorf("flops report: %s: no phases", path)
+	}
+	specs := make([]phaseSpec, len(plan.Phases))
+	for i, values := range plan.Phases {
+		specs[i] = phaseSpec{fmt.Sprintf("%s: phase %d", path, i+1), values}
+		if err := specs[i].check(); err != nil {
+			return nil, err
+		}
+	}
+	return specs, nil
+}
+
+// specs returns the phases of --plan, then those of --phase.
+func (flags *flopsFlags) specs() ([]phaseSpec, error) {
+	var specs []phaseSpec
+	if flags.plan != "" {
+		var err error
+		if specs, err = readPhases(flags.plan); err != nil {
+			return nil, err
+		}
+	}
+	for _, text := range flags.phases {
+		spec, err := parsePhase(text)
+		if err != nil {
+			return nil, err
+		}
+		specs = append(specs, spec)
+	}
+	return specs, nil
 }
 
 // count returns the count under key, or fallback.
@@ -48,10 +95,10 @@ func (p phaseSpec) count(key string, fallback int64) (int64, error) {
 	}
 	n, err := parseCount(value)
 	if err != nil {
-		return 0, usageErrorf("flops report: --phase %q: %s: %w", p.text, key, err)
+		return 0, usageErrorf("flops report: %s: %s: %w", p.text, key, err)
 	}
 	if n < 1 {
-		return 0, usageErrorf("flops report: --phase %q: %s is %d, want at least 1", p.text, key, n)
+		return 0, usageErrorf("flops report: %s: %s is %d, want at least 1", p.text, key, n)
 	}
 	return n, nil
 }
@@ -64,7 +111,7 @@ func (p phaseSpec) fraction(key string, fallback float64) (float64, error) {
 	}
 	f, err := strconv.ParseFloat(value, 64)
 	if err != nil || !(f >= 0 && f <= 1) {
-		return 0, usageErrorf("flops report: --phase %q: %s %q is not a fraction in [0, 1]", p.text, key, value)
+		return 0, usageErrorf("flops report: %s: %s %q is not a fraction in [0, 1]", p.text, key, value)
 	}
 	return f, nil
 }
@@ -85,7 +132,7 @@ func (p phaseSpec) phase(shape analysis.Shape, seqLen, batch int64) (analysis.Ph
 		return out, err
 	}
 	if length > int64(shape.NCtx) {
-		return out, usageErrorf("flops report: --phase %q: seq-len %d, the model has positions for %d", p.text, length, shape.NCtx)
+		return out, usageErrorf("flops report: %s: seq-len %d, the model has positions for %d", p.text, length, shape.NCtx)
 	}
 	out.SeqLen = int(length)
 	if batch, err = p.count("batch", batch); err != nil {
@@ -94,7 +141,7 @@ func (p phaseSpec) phase(shape analysis.Shape, seqLen, batch int64) (analysis.Ph
 	_, byTokens := p.values["tokens"]
 	_, bySeqs := p.values["seqs"]
 	if byTokens == bySeqs {
-		return out, usageErrorf("flops report: --phase %q: one of tokens and seqs must say how long it is", p.text)
+		return out, usageErrorf("flops report: %s: one of tokens and seqs must say how long it is", p.text)
 	}
 	seqs, err := p.count("seqs", 1)
 	if err != nil {
@@ -110,7 +157,7 @@ func (p phaseSpec) phase(shape analysis.Shape, seqLen, batch int64) (analysis.Ph
 	var scenario analysis.Scenario
 	switch path, text := p.values["mask"], p.values["sparsity"]; {
 	case path != "" && text != "":
-		return out, usageErrorf("flops report: --phase %q: mask and sparsity exclude each other", p.text)
+		return out, usageErrorf("flops report: %s: mask and sparsity exclude each other", p.text)
 	case path != "":
 		scenario, err = maskScenario(shape, path)
 	case text != "":
@@ -159,29 +206,29 @@ func (p phaseSpec) phase(shape analysis.Shape, seqLen, batch int64) (analysis.Ph
 		out.Stretches, err = analysis.Gradual(curve, from, scenario.Sparsity, steps, batch,
 			int64(start*float64(steps)), int64(end*float64(steps)), every)
 		if err != nil {
-			return out, &usageError{err: fmt.Errorf("flops report: --phase %q: %w", p.text, err)}
+			return out, &usageError{err: fmt.Errorf("flops report: %s: %w", p.text, err)}
 		}
 		// What is left of a last, smaller batch.
 		if rest := seqs - steps*batch; rest != 0 {
 			out.Stretches[len(out.Stretches)-1].Sequences += rest
 		}
 	default:
-		return out, usageErrorf("flops report: --phase %q: method %q is none of static, set, rigl, gmp", p.text, method)
+		return out, usageErrorf("flops report: %s: method %q is none of static, set, rigl, gmp", p.text, method)
 	}
 	return out, nil
 }
 
-// flopsPlan prices the phases of --phase.
+// flopsPlan prices the phases of --plan and --phase.
 func (a *app) flopsPlan(shape analysis.Shape, conventions []analysis.Convention, flags flopsFlags) error {
 	if flags.tokens != 0 || len(flags.sparsities)+len(flags.finetunes) > 0 || flags.mask != "" {
-		return usageErrorf("flops report: --phase excludes --tokens, --sparsity, --mask and --finetune: say them in the phases")
+		return usageErrorf("flops report: --plan and --phase exclude --tokens, --sparsity, --mask and --finetune: say them in the phases")
+	}
+	specs, err := flags.specs()
+	if err != nil {
+		return err
 	}
 	var phases []analysis.Phase
-	for _, text := range flags.phases {
-		spec, err := parsePhase(text)
-		if err != nil {
-			return err
-		}
+	for _, spec := range specs {
 		p, err := spec.phase(shape, flags.seqLen, flags.batch)
 		if err != nil {
 			return err
