@@ -23,11 +23,18 @@ type AdamWParams struct {
 func AdamW(w, grad, m, v []float32, p AdamWParams) {
 	n := len(w)
 	must(len(grad) == n && len(m) == n && len(v) == n, "kernels: AdamW: lengths differ")
-	set := current
-	parallelChunks(n, elementChunk, func(lo, hi int) {
-		set.AdamW(w[lo:hi], grad[lo:hi], m[lo:hi], v[lo:hi], p)
+	adamWCalls.chunks(n, elementChunk, adamWArgs{current, w, grad, m, v, p}, func(a *adamWArgs, lo, hi int) {
+		a.set.AdamW(a.w[lo:hi], a.grad[lo:hi], a.m[lo:hi], a.v[lo:hi], a.p)
 	})
 }
+
+type adamWArgs struct {
+	set           *Set
+	w, grad, m, v []float32
+	p             AdamWParams
+}
+
+var adamWCalls calls[adamWArgs]
 
 func adamWRef(w, grad, m, v []float32, p AdamWParams) {
 	n := len(w)

@@ -1,6 +1,9 @@
 package kernels
 
-import "math"
+import (
+	"math"
+	"sync"
+)
 
 // Attention walks blocks of at most attnQueries queries against blocks of at
 // most attnKeys keys, whole tiles of the set both: 64 × 256 scores are 64 KiB.
@@ -27,14 +30,25 @@ type head struct {
 	edge    []float32 // a tile that hangs over the rim
 }
 
-func newHead(set *Set, qkv []float32, ld, c, t, hs int) *head {
-	h := &head{
+// headPool keeps heads for the next call, one for every thread that had one.
+type headPool struct {
+	mu   sync.Mutex
+	free []*head
+}
+
+var heads headPool
+
+// borrowHead returns the head whose rows start at qkv, until giveBack.
+func borrowHead(set *Set, qkv []float32, ld, c, t, hs int) *head {
+	h := heads.take()
+	*h = head{
 		set: set, t: t, hs: hs,
 		q: qkv, k: qkv[c:], v: qkv[2*c:], ld: ld,
-		rows:  attnQueries / set.MR * set.MR,
-		keys:  attnKeys / set.NR * set.NR,
-		width: roundUp(hs, set.NR),
-		scale: float32(1 / math.Sqrt(float64(hs))),
+		rows:      attnQueries / set.MR * set.MR,
+		keys:      attnKeys / set.NR * set.NR,
+		width:     roundUp(hs, set.NR),
+		scale:     float32(1 / math.Sqrt(float64(hs))),
+		workspace: h.workspace,
 	}
 	h.queries = h.take(h.rows * hs)
 	h.packed = h.take(max(
@@ -44,6 +58,36 @@ func newHead(set *Set, qkv []float32, ld, c, t, hs int) *head {
 	h.edge = h.take(set.MR * set.NR)
 	return h
 }
+
+func (p *headPool) take() *head {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.free) - 1
+	if last < 0 {
+		return new(head)
+	}
+	h := p.free[last]
+	p.free = p.free[:last]
+	return h
+}
+
+// giveBack returns h and its buffers.
+func (h *head) giveBack() {
+	h.release()
+	*h = head{workspace: h.workspace}
+	heads.mu.Lock()
+	heads.free = append(heads.free, h)
+	heads.mu.Unlock()
+}
+
+// attentionArgs are the arguments of AttentionForward and AttentionBackward.
+type attentionArgs struct {
+	set                       *Set
+	dst, lse, qkv, dout, dqkv []float32
+	t, nh, hs, c              int
+}
+
+var attentionCalls calls[attentionArgs]
 
 // AttentionForward is causal multi-head attention. For every sequence and head,
 // with q_i, k_j, v_j the rows of its three parts of qkv:
@@ -66,13 +110,21 @@ func AttentionForward(dst, lse, qkv []float32, b, t, nh, hs int) {
 	if b*t*c == 0 {
 		return
 	}
-	set := current
-	Parallel(b*nh, func(i int) {
-		seq, n := i/nh, i%nh
-		h := newHead(set, qkv[seq*t*3*c+n*hs:], 3*c, c, t, hs)
-		h.forward(dst[seq*t*c+n*hs:], c, lse[i*t:(i+1)*t])
-		h.release()
-	})
+	args := attentionArgs{set: current, dst: dst, lse: lse, qkv: qkv, t: t, nh: nh, hs: hs, c: c}
+	attentionCalls.parallel(b*nh, args, (*attentionArgs).forward)
+}
+
+// at returns where head i of a batch starts in (b, t, C) and in (b, t, 3*C).
+func (a *attentionArgs) at(i int) (out, qkv int) {
+	row, n := i/a.nh*a.t, i%a.nh*a.hs
+	return row*a.c + n, row*3*a.c + n
+}
+
+func (a *attentionArgs) forward(i int) {
+	out, qkv := a.at(i)
+	h := borrowHead(a.set, a.qkv[qkv:], 3*a.c, a.c, a.t, a.hs)
+	h.forward(a.dst[out:], a.c, a.lse[i*a.t:(i+1)*a.t])
+	h.giveBack()
 }
 
 // forward computes one head into dst, whose row stride is ldd.

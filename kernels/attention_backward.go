@@ -23,15 +23,15 @@ func AttentionBackward(dqkv, dout, qkv, out, lse []float32, b, t, nh, hs int) {
 	if b*t*c == 0 {
 		return
 	}
-	set := current
-	Parallel(b*nh, func(i int) {
-		seq, n := i/nh, i%nh
-		at := seq*t*3*c + n*hs
-		h := newHead(set, qkv[at:], 3*c, c, t, hs)
-		o := seq*t*c + n*hs
-		h.backward(dqkv[at:], c, dout[o:], out[o:], lse[i*t:(i+1)*t])
-		h.release()
-	})
+	args := attentionArgs{set: current, dst: out, lse: lse, qkv: qkv, dout: dout, dqkv: dqkv, t: t, nh: nh, hs: hs, c: c}
+	attentionCalls.parallel(b*nh, args, (*attentionArgs).backward)
+}
+
+func (a *attentionArgs) backward(i int) {
+	out, qkv := a.at(i)
+	h := borrowHead(a.set, a.qkv[qkv:], 3*a.c, a.c, a.t, a.hs)
+	h.backward(a.dqkv[qkv:], a.c, a.dout[out:], a.dst[out:], a.lse[i*a.t:(i+1)*a.t])
+	h.giveBack()
 }
 
 // backward computes one head. dqkv has the layout of qkv; dout and out have

@@ -8,15 +8,27 @@ func AddBias(dst []float32, ldd int, bias []float32, rows, n int) {
 	if rows == 0 || n == 0 {
 		return
 	}
-	set := current
-	bias = bias[:n]
-	parallelChunks(rows, max(1, elementChunk/n), func(lo, hi int) {
+	biasCalls.chunks(rows, max(1, elementChunk/n), biasArgs{current, dst, ldd, bias[:n]}, func(a *biasArgs, lo, hi int) {
 		for i := lo; i < hi; i++ {
-			row := dst[i*ldd:][:n]
-			set.Add(row, row, bias)
+			row := a.x[i*a.ld:][:len(a.bias)]
+			a.set.Add(row, row, a.bias)
 		}
 	})
 }
+
+// biasArgs are a matrix and a row that is added to its rows, or to which they
+// are added.
+type biasArgs struct {
+	set  *Set
+	x    []float32
+	ld   int
+	bias []float32
+}
+
+var (
+	biasCalls calls[biasArgs]
+	biasSums  rowSums[biasArgs]
+)
 
 // BiasBackward adds the column sums of dy (rows, n) to dbias (n):
 //
@@ -30,10 +42,9 @@ func BiasBackward(dbias []float32, dy []float32, ldy int, rows, n int) {
 	if rows == 0 || n == 0 {
 		return
 	}
-	set := current
-	sumOverRows(set, rows, [][]float32{dbias[:n]}, func(part []float32, lo, hi int) {
+	biasSums.run(current, rows, dbias[:n], nil, biasArgs{set: current, x: dy, ld: ldy}, func(a *biasArgs, part []float32, lo, hi int) {
 		for i := lo; i < hi; i++ {
-			set.Add(part, part, dy[i*ldy:][:n])
+			a.set.Add(part, part, a.x[i*a.ld:][:len(part)])
 		}
 	})
 }

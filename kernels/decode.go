@@ -16,22 +16,32 @@ func AttentionDecode(dst, q, k, v []float32, t, nh, hs int) {
 	if c == 0 {
 		return
 	}
-	set := current
-	scale := float32(1 / math.Sqrt(float64(hs)))
-	Parallel(nh, func(n int) {
-		scores := borrow(t)
-		at := n * hs
-		for j := range t {
-			scores.data[j] = set.Dot(q[at:at+hs], k[j*c+at:][:hs])
-		}
-		set.Scale(scores.data, scale)
-		sum := set.ExpSum(scores.data, scores.data, set.Max(scores.data))
-		out := dst[at : at+hs]
-		clear(out)
-		for j, p := range scores.data {
-			set.Axpy(out, v[j*c+at:][:hs], p)
-		}
-		set.Scale(out, 1/sum)
-		scores.giveBack()
-	})
+	decodeCalls.parallel(nh, decodeArgs{current, dst, q, k, v, t, hs, c}, (*decodeArgs).head)
+}
+
+// decodeArgs are the arguments of AttentionDecode.
+type decodeArgs struct {
+	set          *Set
+	dst, q, k, v []float32
+	t, hs, c     int
+}
+
+var decodeCalls calls[decodeArgs]
+
+// head computes head n.
+func (a *decodeArgs) head(n int) {
+	set, hs, at := a.set, a.hs, n*a.hs
+	scores := borrow(a.t)
+	for j := range scores.data {
+		scores.data[j] = set.Dot(a.q[at:at+hs], a.k[j*a.c+at:][:hs])
+	}
+	set.Scale(scores.data, float32(1/math.Sqrt(float64(hs))))
+	sum := set.ExpSum(scores.data, scores.data, set.Max(scores.data))
+	out := a.dst[at : at+hs]
+	clear(out)
+	for j, p := range scores.data {
+		set.Axpy(out, a.v[j*a.c+at:][:hs], p)
+	}
+	set.Scale(out, 1/sum)
+	scores.giveBack()
 }

@@ -10,34 +10,42 @@ const elementChunk = 4096
 func Add(dst, a, b []float32) {
 	n := len(dst)
 	must(len(a) == n && len(b) == n, "kernels: Add: lengths differ")
-	set := current
-	parallelChunks(n, elementChunk, func(lo, hi int) {
-		set.Add(dst[lo:hi], a[lo:hi], b[lo:hi])
+	elementCalls.chunks(n, elementChunk, elementArgs{set: current, dst: dst, a: a, b: b}, func(e *elementArgs, lo, hi int) {
+		e.set.Add(e.dst[lo:hi], e.a[lo:hi], e.b[lo:hi])
 	})
 }
 
+// elementArgs are the operands of a function of single elements.
+type elementArgs struct {
+	set       *Set
+	dst, a, b []float32
+	s         float32
+	sums      []float64
+}
+
+var elementCalls calls[elementArgs]
+
 // Scale multiplies x by s in place.
 func Scale(x []float32, s float32) {
-	set := current
-	parallelChunks(len(x), elementChunk, func(lo, hi int) {
-		set.Scale(x[lo:hi], s)
+	elementCalls.chunks(len(x), elementChunk, elementArgs{set: current, dst: x, s: s}, func(e *elementArgs, lo, hi int) {
+		e.set.Scale(e.dst[lo:hi], e.s)
 	})
 }
 
 // SumSquares returns the sum of x[i]*x[i] in float64. Chunks of 4096 elements
 // are summed apart and their sums added in order.
 func SumSquares(x []float32) float64 {
-	set := current
 	n := len(x)
 	if n <= elementChunk {
-		return set.SumSquares(x)
+		return current.SumSquares(x)
 	}
-	part := make([]float64, ceilDiv(n, elementChunk))
-	parallelChunks(n, elementChunk, func(lo, hi int) {
-		part[lo/elementChunk] = set.SumSquares(x[lo:hi])
+	sums := borrow64(ceilDiv(n, elementChunk))
+	defer sums.giveBack()
+	elementCalls.chunks(n, elementChunk, elementArgs{set: current, a: x, sums: sums.data}, func(e *elementArgs, lo, hi int) {
+		e.sums[lo/elementChunk] = e.set.SumSquares(e.a[lo:hi])
 	})
 	var s float64
-	for _, p := range part {
+	for _, p := range sums.data {
 		s += p
 	}
 	return s

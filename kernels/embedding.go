@@ -14,15 +14,44 @@ func EmbeddingForward(dst []float32, ids []int32, wte, wpe []float32, t, c int) 
 	if c == 0 {
 		return
 	}
-	vocab := len(wte) / c
-	set := current
-	parallelChunks(len(ids), max(1, elementChunk/c), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			id, pos := int(ids[i]), i%t
-			must(id >= 0 && id < vocab, "kernels: EmbeddingForward: id is outside the vocabulary")
-			set.Add(dst[i*c:(i+1)*c], wte[id*c:(id+1)*c], wpe[pos*c:(pos+1)*c])
+	args := embeddingArgs{set: current, x: dst, wte: wte, wpe: wpe, ids: ids, t: t, c: c}
+	embeddingCalls.chunks(len(ids), max(1, elementChunk/c), args, (*embeddingArgs).forward)
+}
+
+// embeddingArgs are the arguments of the two embedding kernels.
+type embeddingArgs struct {
+	set         *Set
+	x, wte, wpe []float32 // x: dst or dy
+	ids         []int32
+	t, c        int
+	owners      int
+}
+
+var embeddingCalls calls[embeddingArgs]
+
+// forward computes rows lo to hi of dst.
+func (a *embeddingArgs) forward(lo, hi int) {
+	c, vocab := a.c, len(a.wte)/a.c
+	for i := lo; i < hi; i++ {
+		id, pos := int(a.ids[i]), i%a.t
+		must(id >= 0 && id < vocab, "kernels: EmbeddingForward: id is outside the vocabulary")
+		a.set.Add(a.x[i*c:(i+1)*c], a.wte[id*c:(id+1)*c], a.wpe[pos*c:(pos+1)*c])
+	}
+}
+
+// backward adds to the rows of owner w.
+func (a *embeddingArgs) backward(w int) {
+	for i, id := range a.ids {
+		row := a.x[i*a.c : (i+1)*a.c]
+		if int(id)%a.owners == w {
+			d := a.wte[int(id)*a.c:][:a.c]
+			a.set.Add(d, d, row)
 		}
-	})
+		if pos := i % a.t; pos%a.owners == w {
+			d := a.wpe[pos*a.c:][:a.c]
+			a.set.Add(d, d, row)
+		}
+	}
 }
 
 // EmbeddingBackward adds the gradients of EmbeddingForward:
@@ -44,19 +73,7 @@ func EmbeddingBackward(dwte, dwpe []float32, dy []float32, ids []int32, t, c int
 	for _, id := range ids {
 		must(id >= 0 && int(id) < vocab, "kernels: EmbeddingBackward: id is outside the vocabulary")
 	}
-	set := current
 	owners := Threads()
-	Parallel(owners, func(w int) {
-		for i, id := range ids {
-			row := dy[i*c : (i+1)*c]
-			if int(id)%owners == w {
-				d := dwte[int(id)*c:][:c]
-				set.Add(d, d, row)
-			}
-			if pos := i % t; pos%owners == w {
-				d := dwpe[pos*c:][:c]
-				set.Add(d, d, row)
-			}
-		}
-	})
+	args := embeddingArgs{set: current, x: dy, wte: dwte, wpe: dwpe, ids: ids, t: t, c: c, owners: owners}
+	embeddingCalls.parallel(owners, args, (*embeddingArgs).backward)
 }

@@ -10,9 +10,8 @@ package kernels
 func GELUForward(dst, x []float32) {
 	n := len(x)
 	must(len(dst) == n, "kernels: GELUForward: lengths differ")
-	set := current
-	parallelChunks(n, elementChunk, func(lo, hi int) {
-		set.GELU(dst[lo:hi], x[lo:hi])
+	elementCalls.chunks(n, elementChunk, elementArgs{set: current, dst: dst, a: x}, func(e *elementArgs, lo, hi int) {
+		e.set.GELU(e.dst[lo:hi], e.a[lo:hi])
 	})
 }
 
@@ -21,8 +20,7 @@ func GELUForward(dst, x []float32) {
 func GELUBackward(dx, dy, x []float32) {
 	n := len(x)
 	must(len(dx) == n && len(dy) == n, "kernels: GELUBackward: lengths differ")
-	set := current
-	parallelChunks(n, elementChunk, func(lo, hi int) {
-		set.GELUGrad(dx[lo:hi], dy[lo:hi], x[lo:hi])
+	elementCalls.chunks(n, elementChunk, elementArgs{set: current, dst: dx, a: dy, b: x}, func(e *elementArgs, lo, hi int) {
+		e.set.GELUGrad(e.dst[lo:hi], e.a[lo:hi], e.b[lo:hi])
 	})
 }

@@ -15,14 +15,29 @@ func LayerNormForward(dst, mean, rstd, x, weight, bias []float32, rows, c int, e
 	if rows == 0 || c == 0 {
 		return
 	}
-	set := current
-	weight, bias = weight[:c], bias[:c]
-	parallelChunks(rows, max(1, elementChunk/c), func(lo, hi int) {
+	args := normArgs{set: current, c: c, y: dst, x: x, weight: weight[:c], bias: bias[:c], mean: mean, rstd: rstd, eps: eps}
+	normCalls.chunks(rows, max(1, elementChunk/c), args, func(a *normArgs, lo, hi int) {
 		for i := lo; i < hi; i++ {
-			mean[i], rstd[i] = set.NormRow(dst[i*c:(i+1)*c], x[i*c:(i+1)*c], weight, bias, eps)
+			r := i * a.c
+			a.mean[i], a.rstd[i] = a.set.NormRow(a.y[r:r+a.c], a.x[r:r+a.c], a.weight, a.bias, a.eps)
 		}
 	})
 }
+
+// normArgs are the arguments of the two LayerNorm kernels.
+type normArgs struct {
+	set          *Set
+	c            int
+	y, x, dx     []float32 // y: dst or dy
+	weight, bias []float32
+	mean, rstd   []float32
+	eps          float32
+}
+
+var (
+	normCalls calls[normArgs]
+	normSums  rowSums[normArgs]
+)
 
 // LayerNormBackward adds the gradients of LayerNormForward, with
 // xhat = (x-mean)*rstd and g = dy*weight:
@@ -42,12 +57,12 @@ func LayerNormBackward(dx, dweight, dbias, dy, x, weight, mean, rstd []float32, 
 	if rows == 0 || c == 0 {
 		return
 	}
-	set := current
-	weight = weight[:c]
-	sumOverRows(set, rows, [][]float32{dweight[:c], dbias[:c]}, func(part []float32, lo, hi int) {
+	args := normArgs{set: current, c: c, y: dy, x: x, dx: dx, weight: weight[:c], mean: mean, rstd: rstd}
+	normSums.run(current, rows, dweight[:c], dbias[:c], args, func(a *normArgs, part []float32, lo, hi int) {
+		c := a.c
 		for i := lo; i < hi; i++ {
 			r := i * c
-			set.NormRowGrad(dx[r:r+c], part[:c], part[c:], dy[r:r+c], x[r:r+c], weight, mean[i], rstd[i])
+			a.set.NormRowGrad(a.dx[r:r+c], part[:c], part[c:], a.y[r:r+c], a.x[r:r+c], a.weight, a.mean[i], a.rstd[i])
 		}
 	})
 }

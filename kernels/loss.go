@@ -14,50 +14,64 @@ const lossChunk = 4096
 // It panics if a slice is too short or a target is not below v.
 func SoftmaxCrossEntropy(losses []float32, logits []float32, targets []int32, rows, v int, scale float32) {
 	checkLoss(losses, logits, targets, rows, v)
-	set := current
-	Parallel(rows, func(i int) {
-		row := logits[i*v : (i+1)*v]
-		target := int(targets[i])
-		if target < 0 {
-			losses[i] = 0
-			clear(row)
-			return
-		}
-		picked := row[target]
-		shift := set.Max(row)
-		var sum float64
-		for lo := 0; lo < v; lo += lossChunk {
-			part := row[lo:min(v, lo+lossChunk)]
-			sum += float64(set.ExpSum(part, part, shift))
-		}
-		losses[i] = rowLoss(sum, shift, picked)
-		set.Scale(row, float32(float64(scale)/sum))
-		row[target] -= scale
-	})
+	args := lossArgs{current, losses, logits, targets, v, scale}
+	lossCalls.parallel(rows, args, (*lossArgs).gradientRow)
+}
+
+// lossArgs are the arguments of the two cross-entropies.
+type lossArgs struct {
+	set            *Set
+	losses, logits []float32
+	targets        []int32
+	v              int
+	scale          float32
+}
+
+var lossCalls calls[lossArgs]
+
+// gradientRow computes the loss of row i and turns its logits into the gradient.
+func (a *lossArgs) gradientRow(i int) {
+	set, row, target := a.set, a.logits[i*a.v:(i+1)*a.v], int(a.targets[i])
+	if target < 0 {
+		a.losses[i] = 0
+		clear(row)
+		return
+	}
+	picked := row[target]
+	shift := set.Max(row)
+	var sum float64
+	for lo := 0; lo < a.v; lo += lossChunk {
+		part := row[lo:min(a.v, lo+lossChunk)]
+		sum += float64(set.ExpSum(part, part, shift))
+	}
+	a.losses[i] = rowLoss(sum, shift, picked)
+	set.Scale(row, float32(float64(a.scale)/sum))
+	row[target] -= a.scale
+}
+
+// lossRow computes the loss of row i.
+func (a *lossArgs) lossRow(i int) {
+	set, row, target := a.set, a.logits[i*a.v:(i+1)*a.v], int(a.targets[i])
+	if target < 0 {
+		a.losses[i] = 0
+		return
+	}
+	tmp := borrow(min(a.v, lossChunk))
+	shift := set.Max(row)
+	var sum float64
+	for lo := 0; lo < a.v; lo += lossChunk {
+		part := row[lo:min(a.v, lo+lossChunk)]
+		sum += float64(set.ExpSum(tmp.data[:len(part)], part, shift))
+	}
+	tmp.giveBack()
+	a.losses[i] = rowLoss(sum, shift, row[target])
 }
 
 // CrossEntropy writes the losses of SoftmaxCrossEntropy, with the same bits,
 // and leaves logits unchanged.
 func CrossEntropy(losses, logits []float32, targets []int32, rows, v int) {
 	checkLoss(losses, logits, targets, rows, v)
-	set := current
-	Parallel(rows, func(i int) {
-		row := logits[i*v : (i+1)*v]
-		target := int(targets[i])
-		if target < 0 {
-			losses[i] = 0
-			return
-		}
-		tmp := borrow(min(v, lossChunk))
-		shift := set.Max(row)
-		var sum float64
-		for lo := 0; lo < v; lo += lossChunk {
-			part := row[lo:min(v, lo+lossChunk)]
-			sum += float64(set.ExpSum(tmp.data[:len(part)], part, shift))
-		}
-		tmp.giveBack()
-		losses[i] = rowLoss(sum, shift, row[target])
-	})
+	lossCalls.parallel(rows, lossArgs{set: current, losses: losses, logits: logits, targets: targets, v: v}, (*lossArgs).lossRow)
 }
 
 func checkLoss(losses, logits []float32, targets []int32, rows, v int) {

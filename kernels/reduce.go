@@ -9,32 +9,47 @@ const (
 	rowBlocksMax = 64
 )
 
-// sumOverRows calls f(part, lo, hi) for every block of rows, part being width
-// zeros, and adds the parts to the destinations in block order. The parts of
-// one block lie behind each other, len(dst[0]) and so on.
-func sumOverRows(set *Set, rows int, dst [][]float32, f func(part []float32, lo, hi int)) {
-	width := 0
-	for _, d := range dst {
-		width += len(d)
-	}
+// rowSums are the sums over rows of one kernel.
+type rowSums[T any] struct{ blocks calls[blockArgs[T]] }
+
+// blockArgs are what the blocks of a sum share.
+type blockArgs[T any] struct {
+	args              T
+	parts             []float32
+	rows, size, width int
+	body              func(a *T, part []float32, lo, hi int)
+}
+
+// run calls body(&args, part, lo, hi) for every block of rows, part being
+// len(first) + len(second) zeros, and adds the parts to first and second in
+// block order. The two parts of one block lie behind each other.
+func (r *rowSums[T]) run(set *Set, rows int, first, second []float32, args T, body func(a *T, part []float32, lo, hi int)) {
+	width := len(first) + len(second)
 	size := max(rowBlockMin, ceilDiv(rows, rowBlocksMax))
 	blocks := ceilDiv(rows, size)
 	parts := borrow(blocks * width)
 	defer parts.giveBack()
-	Parallel(blocks, func(i int) {
-		part := parts.data[i*width : (i+1)*width]
+	r.blocks.parallel(blocks, blockArgs[T]{args, parts.data, rows, size, width, body}, func(b *blockArgs[T], i int) {
+		part := b.parts[i*b.width : (i+1)*b.width]
 		clear(part)
-		f(part, i*size, min(rows, (i+1)*size))
+		b.body(&b.args, part, i*b.size, min(b.rows, (i+1)*b.size))
 	})
-	off := 0
-	for _, d := range dst {
-		base := off
-		parallelChunks(len(d), elementChunk, func(lo, hi int) {
-			for i := range blocks {
-				p := parts.data[i*width+base:]
-				set.Add(d[lo:hi], d[lo:hi], p[lo:hi])
-			}
-		})
-		off += len(d)
+	foldCalls.chunks(len(first), elementChunk, foldArgs{set, first, parts.data, width, blocks}, (*foldArgs).chunk)
+	foldCalls.chunks(len(second), elementChunk, foldArgs{set, second, parts.data[len(first):], width, blocks}, (*foldArgs).chunk)
+}
+
+// foldArgs are partial sums, width apart, and what they are added to.
+type foldArgs struct {
+	set           *Set
+	dst, parts    []float32
+	width, blocks int
+}
+
+var foldCalls calls[foldArgs]
+
+func (a *foldArgs) chunk(lo, hi int) {
+	d := a.dst[lo:hi]
+	for i := range a.blocks {
+		a.set.Add(d, d, a.parts[i*a.width:][lo:hi])
 	}
 }

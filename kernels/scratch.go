@@ -8,23 +8,34 @@ import (
 // scratchPool keeps work buffers by size class. Unlike a sync.Pool it survives
 // garbage collections, so that a step that ran once allocates nothing the next
 // time; it never holds more than was in use at one moment.
-type scratchPool struct {
+type scratchPool[T float32 | float64] struct {
 	mu   sync.Mutex
-	free [48][]*scratch
+	free [48][]*buffer[T]
 }
 
-// scratch is a borrowed buffer of unspecified content.
-type scratch struct {
-	data  []float32
+// buffer is a borrowed buffer of unspecified content.
+type buffer[T float32 | float64] struct {
+	pool  *scratchPool[T]
+	data  []T
 	class int
 }
 
-var scratches scratchPool
+// scratch is what nearly everything borrows.
+type scratch = buffer[float32]
+
+var (
+	scratches   scratchPool[float32]
+	scratches64 scratchPool[float64]
+)
 
 // borrow returns a buffer of n float32 whose content is unspecified.
-func borrow(n int) *scratch {
+func borrow(n int) *scratch { return scratches.borrow(n) }
+
+// borrow64 is borrow for float64.
+func borrow64(n int) *buffer[float64] { return scratches64.borrow(n) }
+
+func (p *scratchPool[T]) borrow(n int) *buffer[T] {
 	class, size := sizeClass(n)
-	p := &scratches
 	p.mu.Lock()
 	if list := p.free[class]; len(list) > 0 {
 		s := list[len(list)-1]
@@ -34,12 +45,12 @@ func borrow(n int) *scratch {
 		return s
 	}
 	p.mu.Unlock()
-	return &scratch{data: make([]float32, n, size), class: class}
+	return &buffer[T]{pool: p, data: make([]T, n, size), class: class}
 }
 
 // giveBack returns a borrowed buffer.
-func (s *scratch) giveBack() {
-	p := &scratches
+func (s *buffer[T]) giveBack() {
+	p := s.pool
 	p.mu.Lock()
 	p.free[s.class] = append(p.free[s.class], s)
 	p.mu.Unlock()
