@@ -27,7 +27,7 @@ type biasArgs struct {
 
 var (
 	biasCalls calls[biasArgs]
-	biasSums  rowSums[biasArgs]
+	biasSums  = newRowSums[biasArgs]()
 )
 
 // BiasBackward adds the column sums of dy (rows, n) to dbias (n):

@@ -36,7 +36,7 @@ type normArgs struct {
 
 var (
 	normCalls calls[normArgs]
-	normSums  rowSums[normArgs]
+	normSums  = newRowSums[normArgs]()
 )
 
 // LayerNormBackward adds the gradients of LayerNormForward, with

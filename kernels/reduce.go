@@ -10,7 +10,12 @@ const (
 )
 
 // rowSums are the sums over rows of one kernel.
-type rowSums[T any] struct{ blocks calls[blockArgs[T]] }
+type rowSums[T any] struct {
+	blocks calls[blockArgs[T]]
+	block  func(b *blockArgs[T], i int) // (*blockArgs[T]).block, which each mention would allocate
+}
+
+func newRowSums[T any]() *rowSums[T] { return &rowSums[T]{block: (*blockArgs[T]).block} }
 
 // blockArgs are what the blocks of a sum share.
 type blockArgs[T any] struct {
@@ -29,13 +34,16 @@ func (r *rowSums[T]) run(set *Set, rows int, first, second []float32, args T, bo
 	blocks := ceilDiv(rows, size)
 	parts := borrow(blocks * width)
 	defer parts.giveBack()
-	r.blocks.parallel(blocks, blockArgs[T]{args, parts.data, rows, size, width, body}, func(b *blockArgs[T], i int) {
-		part := b.parts[i*b.width : (i+1)*b.width]
-		clear(part)
-		b.body(&b.args, part, i*b.size, min(b.rows, (i+1)*b.size))
-	})
+	r.blocks.parallel(blocks, blockArgs[T]{args, parts.data, rows, size, width, body}, r.block)
 	foldCalls.chunks(len(first), elementChunk, foldArgs{set, first, parts.data, width, blocks}, (*foldArgs).chunk)
 	foldCalls.chunks(len(second), elementChunk, foldArgs{set, second, parts.data[len(first):], width, blocks}, (*foldArgs).chunk)
+}
+
+// block sums block i into its part.
+func (b *blockArgs[T]) block(i int) {
+	part := b.parts[i*b.width : (i+1)*b.width]
+	clear(part)
+	b.body(&b.args, part, i*b.size, min(b.rows, (i+1)*b.size))
 }
 
 // foldArgs are partial sums, width apart, and what they are added to.
