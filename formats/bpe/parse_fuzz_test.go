@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -90,4 +91,34 @@ func checkParsed(t *testing.T, tok *Tokenizer, text []byte) {
 	if back, err := tok.Decode(tok.Encode(text)); err != nil || !bytes.Equal(back, text) {
 		t.Fatalf("Decode(Encode(%q)) = %q, %v", text, back, err)
 	}
+}
+
+// FuzzLists does the same with anything as the lists of a GGUF file, a line
+// for each token and merge, a byte for each special token.
+func FuzzLists(f *testing.F) {
+	f.Add("t\nh\ne\nth\nthe", "t h\nth e", []byte{}, []byte("the then"))
+	f.Add("t\nh\n<end>", "t h", []byte{2}, []byte("th"))
+	f.Add("a\na", "", []byte{9}, []byte("a"))
+	f.Fuzz(func(t *testing.T, tokens, merges string, special, text []byte) {
+		var specials []int32
+		for _, id := range special {
+			specials = append(specials, int32(int8(id)))
+		}
+		var rules []string
+		if merges != "" {
+			rules = strings.Split(merges, "\n")
+		}
+		tok, err := FromLists(strings.Split(tokens, "\n"), rules, specials)
+		if err != nil {
+			return
+		}
+		checkParsed(t, tok, text)
+		again, err := FromLists(tok.Lists())
+		if err != nil {
+			t.Fatalf("FromLists refuses what Lists wrote: %v", err)
+		}
+		if again.Hash() != tok.Hash() {
+			t.Fatalf("Lists and FromLists turn %s into %s", tok.Hash(), again.Hash())
+		}
+	})
 }
