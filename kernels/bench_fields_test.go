@@ -41,9 +41,9 @@ func BenchmarkPanel(b *testing.B) {
 			x, y, w := deviates(4, features*kernels.PanelTokens), make([]float32, rows*kernels.PanelTokens), deviates(5, len(p.Places))
 			flops := float64(2 * kernels.PanelTokens * len(p.Places))
 			at := fmt.Sprintf("/s=%g/rows=%d/features=%d", sparsity, rows, features)
-			timed(b, "kernel=spmm"+at, flops, func() { set.PanelSpMM(y, x, p.Code, w) })
+			timed(b, "kernel=spmm"+at, flops, func() { set.PanelSpMM(y, x, p.Code, w, nil) })
 			clear(y)
-			timed(b, "kernel=sddmm"+at, flops, func() { set.PanelSDDMM(w, y, x, p.Code) })
+			timed(b, "kernel=sddmm"+at, flops, func() { set.PanelSDDMM(w, y, x, p.Code, nil, nil) })
 		}
 	})
 }

@@ -37,13 +37,17 @@ type Set struct {
 	// shared, own, left and then 64*j for shared columns j of both rows, own
 	// times a column of a and one of b, and left columns of a. w holds two
 	// values, of a and of b, for a shared or an own step, one for a left column.
-	// A single row has b = a and left columns only.
-	PanelSpMM func(dst, x []float32, code []uint16, w []float32)
+	// A single row has b = a and left columns only. next is what the following
+	// call will read: a hint to prefetch it, nothing else.
+	PanelSpMM func(dst, x []float32, code []uint16, w, next []float32)
 
 	// PanelSDDMM adds, at the kept places of a tile only, the product of two panels:
 	//
 	//	dw[k] += sum over t < P of dy[i*P+t] * x[j*P+t]
-	PanelSDDMM func(dw, dy, x []float32, code []uint16)
+	//
+	// next and after are what coming calls will read, as in PanelSpMM; of after
+	// no more may be fetched than next is long.
+	PanelSDDMM func(dw, dy, x []float32, code []uint16, next, after []float32)
 
 	// Transpose writes dst[j*ldd+i] = src[i*lds+j] for i < rows, j < cols.
 	Transpose func(dst []float32, ldd int, src []float32, lds int, rows, cols int)

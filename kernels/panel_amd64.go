@@ -7,19 +7,19 @@ package kernels
 // panelSpMMAVX512 is Set.PanelSpMM.
 //
 //go:noescape
-func panelSpMMAVX512(dst []float32, x []float32, code []uint16, w []float32)
+func panelSpMMAVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
 
 // panelSpMMAVX2 is Set.PanelSpMM.
 //
 //go:noescape
-func panelSpMMAVX2(dst []float32, x []float32, code []uint16, w []float32)
+func panelSpMMAVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
 
 // panelSDDMMAVX512 is Set.PanelSDDMM.
 //
 //go:noescape
-func panelSDDMMAVX512(dw []float32, dy []float32, x []float32, code []uint16)
+func panelSDDMMAVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
 
 // panelSDDMMAVX2 is Set.PanelSDDMM.
 //
 //go:noescape
-func panelSDDMMAVX2(dw []float32, dy []float32, x []float32, code []uint16)
+func panelSDDMMAVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)

@@ -4,14 +4,19 @@
 
 #include "textflag.h"
 
-// func panelSpMMAVX512(dst []float32, x []float32, code []uint16, w []float32)
+// func panelSpMMAVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·panelSpMMAVX512(SB), NOSPLIT, $0-96
+TEXT ·panelSpMMAVX512(SB), NOSPLIT, $0-120
 	MOVQ dst_base+0(FP), AX
 	MOVQ x_base+24(FP), CX
 	MOVQ code_base+48(FP), DX
 	MOVQ w_base+72(FP), BX
 	MOVQ code_len+56(FP), SI
+	MOVQ next_base+96(FP), R14
+	MOVQ next_len+104(FP), R15
+
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
 
 	// end = &code[len(code)]
 	LEAQ (DX)(SI*2), SI
@@ -59,7 +64,18 @@ pair:
 	PREFETCHT0 320(R12)
 	PREFETCHT0 384(R12)
 	PREFETCHT0 448(R12)
-	ADDQ       $0x0a, DX
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+
+fetched:
+	ADDQ $0x0a, DX
 
 	// sumA, sumB = a[:], b[:]
 	VMOVUPS (DI), Z0
@@ -122,29 +138,29 @@ sharedDone:
 	JEQ   ownDone
 
 own:
-	MOVL         (DX), R9
-	MOVWQZX      R9, R12
-	SHRL         $0x10, R9
+	MOVL         (DX), R13
+	MOVWQZX      R13, R12
+	SHRL         $0x10, R13
 	ADDQ         $0x04, DX
 	VBROADCASTSS (BX), Z16
 	VBROADCASTSS 4(BX), Z17
 	ADDQ         $0x08, BX
 	VFMADD231PS  (CX)(R12*8), Z16, Z0
-	VFMADD231PS  (CX)(R9*8), Z17, Z8
+	VFMADD231PS  (CX)(R13*8), Z17, Z8
 	VFMADD231PS  64(CX)(R12*8), Z16, Z1
-	VFMADD231PS  64(CX)(R9*8), Z17, Z9
+	VFMADD231PS  64(CX)(R13*8), Z17, Z9
 	VFMADD231PS  128(CX)(R12*8), Z16, Z2
-	VFMADD231PS  128(CX)(R9*8), Z17, Z10
+	VFMADD231PS  128(CX)(R13*8), Z17, Z10
 	VFMADD231PS  192(CX)(R12*8), Z16, Z3
-	VFMADD231PS  192(CX)(R9*8), Z17, Z11
+	VFMADD231PS  192(CX)(R13*8), Z17, Z11
 	VFMADD231PS  256(CX)(R12*8), Z16, Z4
-	VFMADD231PS  256(CX)(R9*8), Z17, Z12
+	VFMADD231PS  256(CX)(R13*8), Z17, Z12
 	VFMADD231PS  320(CX)(R12*8), Z16, Z5
-	VFMADD231PS  320(CX)(R9*8), Z17, Z13
+	VFMADD231PS  320(CX)(R13*8), Z17, Z13
 	VFMADD231PS  384(CX)(R12*8), Z16, Z6
-	VFMADD231PS  384(CX)(R9*8), Z17, Z14
+	VFMADD231PS  384(CX)(R13*8), Z17, Z14
 	VFMADD231PS  448(CX)(R12*8), Z16, Z7
-	VFMADD231PS  448(CX)(R9*8), Z17, Z15
+	VFMADD231PS  448(CX)(R13*8), Z17, Z15
 	DECQ         R10
 	JNE          own
 
@@ -193,9 +209,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func panelSpMMAVX2(dst []float32, x []float32, code []uint16, w []float32)
+// func panelSpMMAVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
 // Requires: AVX, FMA3
-TEXT ·panelSpMMAVX2(SB), NOSPLIT, $8-96
+TEXT ·panelSpMMAVX2(SB), NOSPLIT, $8-120
 	MOVQ dst_base+0(FP), AX
 	MOVQ x_base+24(FP), CX
 	MOVQ code_base+48(FP), DX
@@ -328,9 +344,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func panelSDDMMAVX512(dw []float32, dy []float32, x []float32, code []uint16)
+// func panelSDDMMAVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·panelSDDMMAVX512(SB), NOSPLIT, $0-96
+TEXT ·panelSDDMMAVX512(SB), NOSPLIT, $8-144
 	// order = {0, 4, 8, 12}: after the reduction lane 4*i holds sum i
 	VMOVUPS sddmmOrder<>+0(SB), Z0
 	MOVQ    dy_base+24(FP), AX
@@ -338,6 +354,12 @@ TEXT ·panelSDDMMAVX512(SB), NOSPLIT, $0-96
 	MOVQ    code_base+72(FP), DX
 	MOVQ    dw_base+0(FP), BX
 	MOVQ    code_len+80(FP), SI
+	MOVQ    next_base+96(FP), R14
+	MOVQ    next_len+104(FP), R15
+
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
+	MOVQ after_base+120(FP), BP
 
 	// end = &code[len(code)]
 	LEAQ (DX)(SI*2), SI
@@ -385,7 +407,23 @@ pair:
 	PREFETCHT0 320(R12)
 	PREFETCHT0 384(R12)
 	PREFETCHT0 448(R12)
-	ADDQ       $0x0a, DX
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+	PREFETCHT1 (BP)
+	PREFETCHT1 64(BP)
+	PREFETCHT1 128(BP)
+	PREFETCHT1 192(BP)
+	ADDQ       $0x00000100, BP
+
+fetched:
+	ADDQ $0x0a, DX
 
 	// a, b = dy[a], dy[b]
 	VMOVUPS (DI), Z1
@@ -700,9 +738,9 @@ DATA sddmmOrder<>+56(SB)/4, $0x00000000
 DATA sddmmOrder<>+60(SB)/4, $0x00000000
 GLOBL sddmmOrder<>(SB), RODATA|NOPTR, $64
 
-// func panelSDDMMAVX2(dw []float32, dy []float32, x []float32, code []uint16)
+// func panelSDDMMAVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
 // Requires: AVX, FMA3
-TEXT ·panelSDDMMAVX2(SB), NOSPLIT, $8-96
+TEXT ·panelSDDMMAVX2(SB), NOSPLIT, $8-144
 	MOVQ dy_base+24(FP), AX
 	MOVQ x_base+48(FP), CX
 	MOVQ code_base+72(FP), DX

@@ -7,7 +7,7 @@ type panel = [PanelTokens]float32
 func feature(x []float32, col uint16) *panel { return (*panel)(x[int(col)*2:]) }
 
 // panelSpMMRef adds each kept weight in the order of the code.
-func panelSpMMRef(dst, x []float32, code []uint16, w []float32) {
+func panelSpMMRef(dst, x []float32, code []uint16, w, _ []float32) {
 	for len(code) > 0 {
 		a, b := (*panel)(dst[int(code[0])*PanelTokens:]), (*panel)(dst[int(code[1])*PanelTokens:])
 		shared, own, left := int(code[2]), int(code[3]), int(code[4])
@@ -41,7 +41,7 @@ func panelSpMMRef(dst, x []float32, code []uint16, w []float32) {
 
 // panelSDDMMRef computes the two places of a step at a time. Each place sums
 // its tokens in four chains.
-func panelSDDMMRef(dw, dy, x []float32, code []uint16) {
+func panelSDDMMRef(dw, dy, x []float32, code []uint16, _, _ []float32) {
 	for len(code) > 0 {
 		a, b := (*panel)(dy[int(code[0])*PanelTokens:]), (*panel)(dy[int(code[1])*PanelTokens:])
 		shared, own, left := int(code[2]), int(code[3]), int(code[4])

@@ -106,7 +106,7 @@ func TestPanelSpMMAMD64(t *testing.T) {
 					mass[at[0]*P+j] += math.Abs(v)
 				}
 			}
-			set.PanelSpMM(c.y, c.x, c.code, c.w)
+			set.PanelSpMM(c.y, c.x, c.code, c.w, c.x)
 			for i, got := range c.y {
 				near(t, fmt.Sprintf("code %v, row %d, token %d", c.code, i/P, i%P), float64(got), want[i], mass[i], len(c.places)+2)
 			}
@@ -119,7 +119,7 @@ func TestPanelSDDMMAMD64(t *testing.T) {
 		const P = kernels.PanelTokens
 		panelCases(t, func(c panelCase) {
 			before := append([]float32(nil), c.w...)
-			set.PanelSDDMM(c.w, c.y, c.x, c.code)
+			set.PanelSDDMM(c.w, c.y, c.x, c.code, c.x, c.y)
 			for k, at := range c.places {
 				want := float64(before[k])
 				mass := math.Abs(want)

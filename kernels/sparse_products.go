@@ -141,8 +141,7 @@ func (w *walk) multiply(set *Set, dst []float32, ldd int, x, values []float32, t
 	Parallel(panels*w.blocks(), func(i int) {
 		block, p := i/panels, i%panels
 		t := p * PanelTokens
-		xp := x[p*w.width*PanelTokens:][:w.width*PanelTokens]
-		w.panelBlock(set, dst[t*ldd:], ldd, xp, values, min(PanelTokens, tokens-t), block, accumulate)
+		w.panelBlock(set, dst[t*ldd:], ldd, x[p*w.width*PanelTokens:], values, min(PanelTokens, tokens-t), block, accumulate)
 	})
 }
 
@@ -159,29 +158,71 @@ func (w *walk) panelBlock(set *Set, dst []float32, ldd int, x, values []float32,
 	kept := 0
 	for slab := range w.slabs() {
 		code, lo, hi := w.tile(block, slab)
-		set.PanelSpMM(out.data, x[slab*w.slab*PanelTokens:], code, values[lo:hi])
-		kept += int(hi - lo)
+		set.PanelSpMM(out.data, x[slab*w.slab*PanelTokens:], code, values[lo:hi], w.slabOf(x, slab+1))
+		kept += hi - lo
 	}
 	sparseWork.add(kept*count, kept*PanelTokens)
 	set.Transpose(dst[r0:], ldd, out.data, PanelTokens, rows, count)
 	out.giveBack()
 }
 
+// slabOf returns a slab of a panel, empty beyond the last.
+func (w *walk) slabOf(panel []float32, slab int) []float32 {
+	n := w.slab * PanelTokens
+	return panel[min(slab*n, len(panel)):min((slab+1)*n, len(panel))]
+}
+
+// blockOf returns the rows of a block out of packed panels of n features.
+func (w *walk) blockOf(panels []float32, p, block int) []float32 {
+	r0 := block * blockRows
+	return panels[(p*w.n+r0)*PanelTokens:][:min(blockRows, w.n-r0)*PanelTokens]
+}
+
 // gradient adds the weight gradient of packed panels of dy and the rows of x.
-// A thread owns whole tiles, whose gradients stay in cache while the panels go
-// by in order.
+// A task owns some tiles of a row block, all of which stay in the second-level
+// cache with a panel of the block's dy while the panels go by in order.
 func (s *Sparse) gradient(set *Set, dw, dy []float32, x []float32, ldx int, tokens int) {
 	xs := packTokens(set, x, ldx, tokens, s.In)
-	slabs := s.rows.slabs()
-	Parallel(s.rows.blocks()*slabs, func(i int) {
-		block, slab := i/slabs, i%slabs
-		code, lo, hi := s.rows.tile(block, slab)
-		sparseWork.add(int(hi-lo)*tokens, int(hi-lo)*roundUp(tokens, PanelTokens))
-		for p := range ceilDiv(tokens, PanelTokens) {
-			set.PanelSDDMM(dw[lo:hi], dy[(p*s.Out+block*blockRows)*PanelTokens:], xs.data[(p*s.In+slab*s.rows.slab)*PanelTokens:], code)
+	w := &s.rows
+	run := w.gradientRun(Threads())
+	runs := ceilDiv(w.slabs(), run)
+	panels := ceilDiv(tokens, PanelTokens)
+	Parallel(w.blocks()*runs, func(i int) {
+		block, first := i/runs, i%runs*run
+		count := min(run, w.slabs()-first)
+		for p := range panels {
+			dyp := w.blockOf(dy, p, block)
+			xp := xs.data[p*w.width*PanelTokens:][:w.width*PanelTokens]
+			xNext, dyNext := xp, dyp
+			if p+1 < panels {
+				xNext = xs.data[(p+1)*w.width*PanelTokens:][:w.width*PanelTokens]
+				dyNext = w.blockOf(dy, p+1, block)
+			}
+			for j := range count {
+				code, lo, hi := w.tile(block, first+j)
+				next := w.slabOf(xp, first+j+1)
+				if j == count-1 {
+					next = w.slabOf(xNext, first)
+				}
+				after := dyNext[len(dyNext)/count*j:]
+				sparseWork.add((hi-lo)*min(PanelTokens, tokens-p*PanelTokens), (hi-lo)*PanelTokens)
+				set.PanelSDDMM(dw[lo:hi], dyp, w.slabOf(xp, first+j), code, next, after)
+			}
 		}
 	})
 	xs.giveBack()
+}
+
+// gradientBytes is the part of the second-level cache for the gradients and the
+// code of one task's tiles.
+const gradientBytes = 384 << 10
+
+// gradientRun returns the number of tiles of a task of gradient: what fits, but
+// four tasks a thread where there are so many tiles.
+func (w *walk) gradientRun(threads int) int {
+	tiles := w.blocks() * w.slabs()
+	bytes := (4*w.kept() + 2*len(w.code)) / tiles
+	return max(1, min(w.slabs(), gradientBytes/max(1, bytes), tiles/(4*threads)))
 }
 
 // direct computes dst (tokens, n) = x (tokens, width) Wᵀ token by token, in
@@ -195,7 +236,7 @@ func (w *walk) direct(dst []float32, ldd int, x []float32, ldx int, values []flo
 			clear(out)
 			for slab := range w.slabs() {
 				code, lo, hi := w.tile(block, slab)
-				sparseWork.add(int(hi-lo), int(hi-lo))
+				sparseWork.add(hi-lo, hi-lo)
 				gatherDots(out, x[t*ldx+slab*w.slab:][:min(w.slab, w.width-slab*w.slab)], code, values[lo:hi])
 			}
 		}

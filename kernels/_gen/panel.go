@@ -52,14 +52,24 @@ type pairWalk struct {
 	left, t, u     reg.GPVirtual
 	part, xp       reg.GPVirtual // byte offset of the part, x plus that
 	codeAt, valsAt reg.GPVirtual // where the pair starts, for the next part
+	next, nextEnd  reg.GPVirtual // what is left to prefetch of the argument next
+	after          reg.GPVirtual // likewise of after, where there is one
 }
 
 // walkPairs writes the loop over pairs and parts; body handles one part of a
 // pair, and must leave code and vals behind it.
-func walkPairs(g *gen, w wide, rows, vals string, body func(p *pairWalk)) {
+func walkPairs(g *gen, w wide, rows, vals string, after bool, body func(p *pairWalk)) {
 	p := &pairWalk{gen: g, w: w, rows: g.base(rows), x: g.base("x"), code: g.base("code"), vals: g.base(vals), end: g.length("code")}
 	p.a, p.b, p.shared, p.own, p.left = g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
 	p.t, p.u = g.GP64(), g.GP64()
+	if w.parts == 1 {
+		p.next, p.nextEnd = g.base("next"), g.length("next")
+		g.note("nextEnd = &next[len(next)]")
+		g.LEAQ(op.Mem{Base: p.next, Index: p.nextEnd, Scale: 4}, p.nextEnd)
+		if after {
+			p.after = g.base("after")
+		}
+	}
 	g.note("end = &code[len(code)]")
 	g.LEAQ(op.Mem{Base: p.code, Index: p.end, Scale: 2}, p.end)
 	g.Label("pair")
@@ -85,7 +95,8 @@ func walkPairs(g *gen, w wide, rows, vals string, body func(p *pairWalk)) {
 	p.rowAddress(p.a)
 	p.rowAddress(p.b)
 	if w.parts == 1 {
-		p.prefetchNext()
+		p.prefetchPair()
+		p.prefetchTile()
 	} else {
 		g.ADDQ(p.part, p.a)
 		g.ADDQ(p.part, p.b)
@@ -109,18 +120,38 @@ func (p *pairWalk) rowAddress(r reg.GPVirtual) {
 	p.ADDQ(p.rows, r)
 }
 
-// prefetchNext fetches the rows of the next pair, or of this one if it is the
+// tileLines is the number of lines that are fetched with each pair.
+const tileLines = 4
+
+// prefetchTile fetches the next lines of the arguments next and after into the
+// second-level cache, for coming calls.
+func (p *pairWalk) prefetchTile() {
+	p.note("if next < nextEnd { prefetch %d numbers of next, and of after }", 16*tileLines)
+	p.CMPQ(p.next, p.nextEnd)
+	p.JAE(op.LabelRef("fetched"))
+	for _, r := range []reg.GPVirtual{p.next, p.after} {
+		if r == nil {
+			continue
+		}
+		for i := range tileLines {
+			p.PREFETCHT1(at(r, 64*i))
+		}
+		p.ADDQ(op.U32(64*tileLines), r)
+	}
+	p.Label("fetched")
+}
+
+// prefetchPair fetches the rows of the next pair, or of this one if it is the
 // last: they come from the second-level cache, in no order that hardware sees.
-func (p *pairWalk) prefetchNext() {
+func (p *pairWalk) prefetchPair() {
 	p.note("prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]")
-	next := p.GP64()
-	p.LEAQ(op.Mem{Base: p.shared, Index: p.own, Scale: 2}, next)
-	p.ADDQ(p.left, next)
-	p.LEAQ(op.Mem{Base: p.code, Index: next, Scale: 2, Disp: pairHeader}, next)
-	p.CMPQ(next, p.end)
-	p.CMOVQCC(p.code, next)
+	p.LEAQ(op.Mem{Base: p.shared, Index: p.own, Scale: 2}, p.u)
+	p.ADDQ(p.left, p.u)
+	p.LEAQ(op.Mem{Base: p.code, Index: p.u, Scale: 2, Disp: pairHeader}, p.u)
+	p.CMPQ(p.u, p.end)
+	p.CMOVQCC(p.code, p.u)
 	for i := range 2 {
-		p.MOVWQZX(at(next, 2*i), p.t)
+		p.MOVWQZX(at(p.u, 2*i), p.t)
 		p.rowAddress(p.t)
 		for line := 0; line < panelBytes; line += 64 {
 			p.PREFETCHT0(at(p.t, line))
@@ -161,8 +192,8 @@ func (p *pairWalk) twoColumns() {
 // emitPanelSpMM holds the outputs of two rows in registers.
 func emitPanelSpMM(g *gen, w wide) {
 	name := "panelSpMM" + w.name
-	g.function(name, "func(dst, x []float32, code []uint16, w []float32)", name+" is Set.PanelSpMM.")
-	walkPairs(g, w, "dst", "w", func(p *pairWalk) {
+	g.function(name, "func(dst, x []float32, code []uint16, w, next []float32)", name+" is Set.PanelSpMM.")
+	walkPairs(g, w, "dst", "w", false, func(p *pairWalk) {
 		n := w.vectors()
 		a, b := w.regs(g, n), w.regs(g, n)
 		wa, wb := w.regs(g, 1)[0], w.regs(g, 1)[0]

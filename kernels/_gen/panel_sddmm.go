@@ -10,14 +10,14 @@ import (
 // dot products, which are two steps, together.
 func emitPanelSDDMM(g *gen, w wide) {
 	name := "panelSDDMM" + w.name
-	g.function(name, "func(dw, dy, x []float32, code []uint16)", name+" is Set.PanelSDDMM.")
+	g.function(name, "func(dw, dy, x []float32, code []uint16, next, after []float32)", name+" is Set.PanelSDDMM.")
 	var order reg.VecVirtual
 	if w.bytes == 64 {
 		order = g.ZMM()
 		g.note("order = {0, 4, 8, 12}: after the reduction lane 4*i holds sum i")
 		g.VMOVUPS(sumOrder(g), order)
 	}
-	walkPairs(g, w, "dy", "dw", func(p *pairWalk) {
+	walkPairs(g, w, "dy", "dw", true, func(p *pairWalk) {
 		n := w.vectors()
 		a, b := w.regs(g, n), w.regs(g, n)
 		g.note("a, b = dy[a], dy[b]")

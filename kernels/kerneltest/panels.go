@@ -135,7 +135,7 @@ func checkPanelSpMM(set *kernels.Set, short bool) error {
 		dst := newGuarded("dst", p.Rows*P, offset, normal)
 		x := newGuarded("x", p.In*P, (offset+3)%16, func(s []float32) { fill(rng, s); poison(s, p.used) })
 		w := newGuarded("w", len(p.Places), (offset+5)%16, normal)
-		set.PanelSpMM(dst.s, x.s, p.Code, w.s)
+		set.PanelSpMM(dst.s, x.s, p.Code, w.s, w.s)
 		want, mass := make([]float64, p.Rows*P), make([]float64, p.Rows*P)
 		for i, v := range dst.old() {
 			want[i], mass[i] = float64(v), math.Abs(float64(v))
@@ -161,7 +161,7 @@ func checkPanelSDDMM(set *kernels.Set, short bool) error {
 		dw := newGuarded("dw", len(p.Places), offset, func(s []float32) { fill(rng, s) })
 		dy := newGuarded("dy", p.Rows*P, (offset+3)%16, func(s []float32) { fill(rng, s); poison(s, p.kept) })
 		x := newGuarded("x", p.In*P, (offset+5)%16, func(s []float32) { fill(rng, s); poison(s, p.used) })
-		set.PanelSDDMM(dw.s, dy.s, x.s, p.Code)
+		set.PanelSDDMM(dw.s, dy.s, x.s, p.Code, x.s, dy.s)
 		for k, got := range dw.s {
 			old := float64(dw.old()[k])
 			i, j := p.Places[k][0], p.Places[k][1]
