@@ -33,6 +33,24 @@ func BenchmarkTile(b *testing.B) {
 	})
 }
 
+func BenchmarkBF16(b *testing.B) {
+	eachSet(b, func(b *testing.B, set *kernels.Set) {
+		t := set.BF16
+		if t == nil {
+			return
+		}
+		const kc, rows, cols = 256, 64, 768
+		a, bb, c := make([]float32, kc*t.MR), make([]float32, kc*t.NR), make([]float32, t.MR*t.NR)
+		timed(b, fmt.Sprintf("tile/m=%d/n=%d/k=%d", t.MR, t.NR, 2*kc), float64(4*t.MR*t.NR*kc), func() {
+			t.Tile(c, t.NR, a, bb, kc, true)
+		})
+		timed(b, "peak", float64(2*t.DotLoopAdds*1000), func() { t.DotLoop(1000) })
+		src, dst := deviates(10, rows*cols), make([]float32, rows*cols)
+		perElement(b, "PairRows64x768", rows*cols, 6, func() { t.PairRows(dst, cols, src, cols, rows, cols) })
+		perElement(b, "PairColumns32x1536", rows*cols, 6, func() { t.PairColumns(dst, 32, src, 1536, 32, 1536) })
+	})
+}
+
 func BenchmarkPanel(b *testing.B) {
 	const rows, features = 384, 64
 	eachSet(b, func(b *testing.B, set *kernels.Set) {

@@ -5,10 +5,10 @@ package kernels
 // exchanged: an A panel of gemmKC × MR stays in the first-level cache, a block of
 // B in the second, the packed operands in the last. gemmKC is part of the
 // result's definition, because each block of k is summed apart; the other sizes
-// are not.
+// are not. A word is one number, or two of bf16.
 const (
-	gemmKC = 256  // summed indices per block
-	gemmK  = 2048 // summed indices packed at a time, a multiple of gemmKC
+	gemmKC = 256  // words of the sum per block
+	gemmK  = 2048 // words packed at a time, a multiple of gemmKC
 	gemmM  = 2048 // rows of A packed at a time
 	gemmN  = 2048 // columns of B packed at a time
 	gemmMB = 128  // rows of C that one task computes
@@ -28,10 +28,7 @@ const (
 // dst (m, n) is overwritten, or added to if accumulate. ldd, lda and ldb are
 // row strides. dst must not overlap a or b. It panics if a slice is too short.
 func GemmNN(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, m, n, k int, accumulate bool) {
-	must(holds(a, lda, m, k), "kernels: GemmNN: a does not hold m × k")
-	must(holds(b, ldb, k, n), "kernels: GemmNN: b does not hold k × n")
-	must(holds(dst, ldd, m, n), "kernels: GemmNN: dst does not hold m × n")
-	gemm(current, dst, ldd, matrix{a, lda, false}, matrix{b, ldb, true}, m, n, k, accumulate)
+	F32.GemmNN(dst, ldd, a, lda, b, ldb, m, n, k, accumulate)
 }
 
 // GemmNT computes the product of a (m, k) and the transpose of b (n, k):
@@ -40,10 +37,7 @@ func GemmNN(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, 
 //
 // The rest is as for GemmNN.
 func GemmNT(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, m, n, k int, accumulate bool) {
-	must(holds(a, lda, m, k), "kernels: GemmNT: a does not hold m × k")
-	must(holds(b, ldb, n, k), "kernels: GemmNT: b does not hold n × k")
-	must(holds(dst, ldd, m, n), "kernels: GemmNT: dst does not hold m × n")
-	gemm(current, dst, ldd, matrix{a, lda, false}, matrix{b, ldb, false}, m, n, k, accumulate)
+	F32.GemmNT(dst, ldd, a, lda, b, ldb, m, n, k, accumulate)
 }
 
 // GemmTN computes the product of the transpose of a (k, m) and b (k, n):
@@ -52,14 +46,11 @@ func GemmNT(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, 
 //
 // The rest is as for GemmNN.
 func GemmTN(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, m, n, k int, accumulate bool) {
-	must(holds(a, lda, k, m), "kernels: GemmTN: a does not hold k × m")
-	must(holds(b, ldb, k, n), "kernels: GemmTN: b does not hold k × n")
-	must(holds(dst, ldd, m, n), "kernels: GemmTN: dst does not hold m × n")
-	gemm(current, dst, ldd, matrix{a, lda, true}, matrix{b, ldb, true}, m, n, k, accumulate)
+	F32.GemmTN(dst, ldd, a, lda, b, ldb, m, n, k, accumulate)
 }
 
 // gemm computes dst (+)= a b, a and b seen as (m, k) and (n, k).
-func gemm(set *Set, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate bool) {
+func gemm(set *Set, precision Precision, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate bool) {
 	switch {
 	case m == 0 || n == 0:
 		return
@@ -75,56 +66,62 @@ func gemm(set *Set, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate
 		gemmDot(set, dst, ldd, a, b, m, n, k, accumulate)
 		return
 	}
-	mr, nr := set.MR, set.NR
-	stepM, stepN, stepK := roundUp(min(m, gemmM), mr), roundUp(min(n, gemmN), nr), min(k, gemmK)
+	t := set.tiling(precision)
+	words := ceilDiv(k, t.per)
+	stepM, stepN, stepK := roundUp(min(m, gemmM), t.mr), roundUp(min(n, gemmN), t.nr), min(words, gemmK)
 	packed := borrow((stepM + stepN) * stepK)
 	defer packed.giveBack()
 	packedB, packedA := packed.data[:stepN*stepK], packed.data[stepN*stepK:]
 	for j0 := 0; j0 < n; j0 += stepN {
 		nb := min(stepN, n-j0)
-		for p0 := 0; p0 < k; p0 += stepK {
-			kb := min(stepK, k-p0)
+		for p0 := 0; p0 < words; p0 += stepK {
+			// Of k, whose last word may be half full.
+			first := p0 * t.per
+			kb := min(stepK*t.per, k-first)
 			for i0 := 0; i0 < m; i0 += stepM {
 				mb := min(stepM, m-i0)
-				packBoth(set, packedA, packedB, a, b, i0, mb, j0, nb, p0, kb, i0 == 0)
-				multiplyBlock(set, dst[i0*ldd+j0:], ldd, packedA, packedB, mb, nb, kb, p0 == 0 && !accumulate)
+				t.packBoth(packedA, packedB, a, b, i0, mb, j0, nb, first, kb, i0 == 0)
+				t.multiplyBlock(dst[i0*ldd+j0:], ldd, packedA, packedB, mb, nb, kb, p0 == 0 && !accumulate)
 			}
 		}
 	}
 }
 
 // packBoth packs one block of A and, if withB, of B, in parallel: for every
-// gemmKC summed indices all panels.
-func packBoth(set *Set, packedA, packedB []float32, a, b matrix, i0, mb, j0, nb, p0, kb int, withB bool) {
+// gemmKC words of the sum all panels.
+func (t tiling) packBoth(packedA, packedB []float32, a, b matrix, i0, mb, j0, nb, p0, kb int, withB bool) {
 	// One task packs about 128 KiB: drawing it costs little, and rows are read
 	// in long runs.
-	kc := min(kb, gemmKC)
-	wa, wb := max(1, packChunk/(set.MR*kc))*set.MR, max(1, packChunk/(set.NR*kc))*set.NR
+	words := ceilDiv(kb, t.per)
+	kc := min(words, gemmKC)
+	wa, wb := max(1, packChunk/(t.mr*kc))*t.mr, max(1, packChunk/(t.nr*kc))*t.nr
 	tasksA, tasksB := ceilDiv(mb, wa), 0
 	if withB {
 		tasksB = ceilDiv(nb, wb)
 	}
-	heightA, heightB := roundUp(mb, set.MR), roundUp(nb, set.NR)
-	Parallel((tasksA+tasksB)*ceilDiv(kb, gemmKC), func(t int) {
-		p := t / (tasksA + tasksB) * gemmKC
-		kc := min(gemmKC, kb-p)
-		t %= tasksA + tasksB
-		if t < tasksA {
-			pack(set, packedA[heightA*p+t*wa*kc:], set.MR, a, i0+t*wa, min(wa, mb-t*wa), p0+p, kc)
+	heightA, heightB := roundUp(mb, t.mr), roundUp(nb, t.nr)
+	Parallel((tasksA+tasksB)*ceilDiv(words, gemmKC), func(task int) {
+		p := task / (tasksA + tasksB) * gemmKC
+		kc := min(gemmKC, words-p)
+		first := p * t.per
+		count := min(kc*t.per, kb-first)
+		task %= tasksA + tasksB
+		if task < tasksA {
+			t.pack(packedA[heightA*p+task*wa*kc:], t.mr, a, i0+task*wa, min(wa, mb-task*wa), p0+first, count)
 			return
 		}
-		t -= tasksA
-		pack(set, packedB[heightB*p+t*wb*kc:], set.NR, b, j0+t*wb, min(wb, nb-t*wb), p0+p, kc)
+		task -= tasksA
+		t.pack(packedB[heightB*p+task*wb*kc:], t.nr, b, j0+task*wb, min(wb, nb-task*wb), p0+first, count)
 	})
 }
 
 // multiplyBlock adds the product of packed operands to c (m, n), in parallel,
 // or, if first, overwrites c. A task computes its part of c for all k, gemmKC
-// at a time, while it stays in the second-level cache. The tiles lie on a fixed
-// grid, so it does not matter for the result which task computes which.
-func multiplyBlock(set *Set, c []float32, ldc int, a, b []float32, m, n, k int, first bool) {
-	mr, nr := set.MR, set.NR
-	panelsA, panelsB := ceilDiv(m, mr), ceilDiv(n, nr)
+// words at a time, while it stays in the second-level cache. The tiles lie on a
+// fixed grid, so it does not matter for the result which task computes which.
+func (t tiling) multiplyBlock(c []float32, ldc int, a, b []float32, m, n, k int, first bool) {
+	mr, nr := t.mr, t.nr
+	panelsA, panelsB, words := ceilDiv(m, mr), ceilDiv(n, nr), ceilDiv(k, t.per)
 	down, across := ceilDiv(m, gemmMB), ceilDiv(n, gemmNB)
 	// Eight tasks a thread even out their ends.
 	want := 8 * Threads()
@@ -134,15 +131,16 @@ func multiplyBlock(set *Set, c []float32, ldc int, a, b []float32, m, n, k int, 
 	for down*across < want && panelsA >= 8*down {
 		down *= 2
 	}
-	Parallel(down*across, func(t int) {
-		i, j := t/across*panelsA/down*mr, t%across*panelsB/across*nr
-		mb := min((t/across+1)*panelsA/down*mr, m) - i
-		nb := min((t%across+1)*panelsB/across*nr, n) - j
+	Parallel(down*across, func(task int) {
+		i, j := task/across*panelsA/down*mr, task%across*panelsB/across*nr
+		mb := min((task/across+1)*panelsA/down*mr, m) - i
+		nb := min((task%across+1)*panelsB/across*nr, n) - j
+		denseWork.add(mb*nb*k, roundUp(mb, mr)*roundUp(nb, nr)*words*t.per)
 		block := c[i*ldc+j:]
 		edge := borrow(mr * nr)
-		for p := 0; p < k; p += gemmKC {
-			kc := min(gemmKC, k-p)
-			multiplyPacked(set, &denseWork, block, ldc, a[panelsA*mr*p+i*kc:], b[panelsB*nr*p+j*kc:], kc, mb, nb, kc, p > 0 || !first, edge.data)
+		for p := 0; p < words; p += gemmKC {
+			kc := min(gemmKC, words-p)
+			t.multiply(block, ldc, a[panelsA*mr*p+i*kc:], b[panelsB*nr*p+j*kc:], kc, mb, nb, kc, p > 0 || !first, edge.data)
 		}
 		edge.giveBack()
 	})

@@ -24,6 +24,10 @@ type Set struct {
 	Tile   func(c []float32, ldc int, a, b []float32, kc int, add bool)
 	MR, NR int
 
+	// BF16 multiplies in bf16; nil where the CPU has no instruction for it. It is
+	// not inherited: the reference's would be slower than float32.
+	BF16 *BF16Kernels
+
 	// FMALoop runs n trips of FMALoopAdds independent multiply-adds on registers:
 	// the most that one core can do.
 	FMALoop     func(n int)

@@ -15,37 +15,64 @@ type matrix struct {
 	sumMajor bool
 }
 
-// pack writes elements (i, p), i0 <= i < i0+count, p0 <= p < p0+kc, of m to dst
-// as panels of width, each (kc, width).
+// tiling is what packing and the loop over tiles need to know of a set.
+type tiling struct {
+	mr, nr int
+	per    int // summed indices in a word of a packed operand
+	tile   func(c []float32, ldc int, a, b []float32, kc int, add bool)
+	// rows packs an operand that is sumMajor, columns any other.
+	rows, columns func(dst []float32, ldd int, src []float32, lds int, rows, cols int)
+	add           func(dst, a, b []float32)
+}
+
+// tiling returns how the set multiplies in a precision.
+func (s *Set) tiling(p Precision) tiling {
+	if p == F32 {
+		return tiling{s.MR, s.NR, 1, s.Tile, s.CopyRows, s.Transpose, s.Add}
+	}
+	must(s.BF16 != nil, "kernels: the set in use has no bf16 products")
+	b := s.BF16
+	return tiling{b.MR, b.NR, 2, b.Tile, b.PairRows, b.PairColumns, s.Add}
+}
+
+// pack is tiling.pack of float32.
 func pack(set *Set, dst []float32, width int, m matrix, i0, count, p0, kc int) {
+	set.tiling(F32).pack(dst, width, m, i0, count, p0, kc)
+}
+
+// pack writes elements (i, p), i0 <= i < i0+count, p0 <= p < p0+kc, of m to dst
+// as panels of width, each (words, width).
+func (t tiling) pack(dst []float32, width int, m matrix, i0, count, p0, kc int) {
 	if m.sumMajor {
-		packSumMajor(set, dst, width, m, i0, count, p0, kc)
+		t.packSumMajor(dst, width, m, i0, count, p0, kc)
 		return
 	}
+	words := ceilDiv(kc, t.per)
 	for i := 0; i < count; i += width {
-		panel := dst[i*kc:][:kc*width]
+		panel := dst[i*words:][:words*width]
 		if count-i < width {
 			clear(panel)
 		}
-		set.Transpose(panel, width, m.data[(i0+i)*m.ld+p0:], m.ld, min(width, count-i), kc)
+		t.columns(panel, width, m.data[(i0+i)*m.ld+p0:], m.ld, min(width, count-i), kc)
 	}
 }
 
 // packRun is the number of rows of the source that are copied to one panel
-// before the next: their pages stay in the translation buffer.
+// before the next: their pages stay in the translation buffer. It is even.
 const packRun = 16
 
 // packSumMajor reads along the rows of the source, so many at a time that a
 // page of memory serves many panels.
-func packSumMajor(set *Set, dst []float32, width int, m matrix, i0, count, p0, kc int) {
+func (t tiling) packSumMajor(dst []float32, width int, m matrix, i0, count, p0, kc int) {
+	words := ceilDiv(kc, t.per)
 	if last := count - count%width; last < count {
-		clear(dst[last*kc:][:kc*width])
+		clear(dst[last*words:][:words*width])
 	}
 	for p := 0; p < kc; p += packRun {
 		run := min(packRun, kc-p)
 		rows := m.data[(p0+p)*m.ld+i0:]
 		for i := 0; i < count; i += width {
-			set.CopyRows(dst[i*kc+p*width:], width, rows[i:], m.ld, run, min(width, count-i))
+			t.rows(dst[i*words+p/t.per*width:], width, rows[i:], m.ld, run, min(width, count-i))
 		}
 	}
 }
@@ -53,27 +80,32 @@ func packSumMajor(set *Set, dst []float32, width int, m matrix, i0, count, p0, k
 // packedLen is the length of a packed operand of count rows of kc.
 func packedLen(count, width, kc int) int { return ceilDiv(count, width) * width * kc }
 
-// multiplyPacked adds the product of packed operands to c (m, n) or, unless
-// add, writes it there. A panel of A stays in the first-level cache while those
-// of B, which are wider, come from the second. B may have been packed with more
-// summed indices than the kc that count: packedKC. edge is scratch of MR*NR for
-// tiles that hang over the rim.
+// multiplyPacked is tiling.multiply of float32, counted as work.
 func multiplyPacked(set *Set, work *workCount, c []float32, ldc int, a, b []float32, packedKC, m, n, kc int, add bool, edge []float32) {
-	mr, nr := set.MR, set.NR
-	work.add(m*n*kc, roundUp(m, mr)*roundUp(n, nr)*kc)
+	work.add(m*n*kc, roundUp(m, set.MR)*roundUp(n, set.NR)*kc)
+	set.tiling(F32).multiply(c, ldc, a, b, packedKC, m, n, kc, add, edge)
+}
+
+// multiply adds the product of packed operands to c (m, n) or, unless add,
+// writes it there. kc is in words. A panel of A stays in the first-level cache
+// while those of B, which are wider, come from the second. B may have been
+// packed with more words than the kc that count: packedKC. edge is scratch of
+// mr*nr for tiles that hang over the rim.
+func (t tiling) multiply(c []float32, ldc int, a, b []float32, packedKC, m, n, kc int, add bool, edge []float32) {
+	mr, nr := t.mr, t.nr
 	for i := 0; i < m; i += mr {
 		ap := a[i*kc:][:mr*kc]
 		for j := 0; j < n; j += nr {
 			bp := b[j*packedKC:][:nr*kc]
 			if i+mr <= m && j+nr <= n {
-				set.Tile(c[i*ldc+j:], ldc, ap, bp, kc, add)
+				t.tile(c[i*ldc+j:], ldc, ap, bp, kc, add)
 				continue
 			}
-			set.Tile(edge, nr, ap, bp, kc, false)
+			t.tile(edge, nr, ap, bp, kc, false)
 			for r := range min(mr, m-i) {
 				row := c[(i+r)*ldc+j:][:min(nr, n-j)]
 				if add {
-					set.Add(row, row, edge[r*nr:][:len(row)])
+					t.add(row, row, edge[r*nr:][:len(row)])
 				} else {
 					copy(row, edge[r*nr:])
 				}

@@ -9,6 +9,7 @@ var refSet = Set{
 	Tile:        tileRef,
 	MR:          tileRowsRef,
 	NR:          tileColsRef,
+	BF16:        &refBF16,
 	FMALoop:     fmaLoopRef,
 	FMALoopAdds: 8,
 	PanelSpMM:   panelSpMMRef,

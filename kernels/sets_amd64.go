@@ -12,6 +12,9 @@ func init() {
 	}
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL &&
 		cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasBMI2 {
+		if cpu.X86.HasAVX512BF16 {
+			setAVX512.BF16 = &bf16AVX512
+		}
 		register(setAVX512)
 	}
 }
@@ -72,6 +75,17 @@ var setAVX512 = Set{
 		decay, beta2, rest1, rest2, step, root, eps := p.float32s()
 		adamWAVX512(w, grad, m, v, decay, beta2, rest1, rest2, step, root, eps)
 	},
+}
+
+// bf16AVX512 needs AVX512_BF16 besides.
+var bf16AVX512 = BF16Kernels{
+	Tile:        tileBF16AVX512,
+	MR:          14,
+	NR:          32,
+	PairRows:    pairRowsAVX512,
+	PairColumns: pairColumnsAVX512,
+	DotLoop:     dotLoopAVX512,
+	DotLoopAdds: 24 * 32,
 }
 
 // register appends a set for this CPU and makes it the default. The init

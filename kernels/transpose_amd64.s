@@ -173,7 +173,7 @@ next:
 	ADDQ $0x40, R9
 	SUBQ $0x10, R10
 	JGT  rows
-	ADDQ $0x40, DX
+	ADDQ $+64, DX
 	MOVQ CX, R11
 	SHLQ $0x04, R11
 	ADDQ R11, AX
@@ -565,7 +565,7 @@ next:
 	ADDQ $0x20, R9
 	SUBQ $0x08, R10
 	JGT  rows
-	ADDQ $0x20, DX
+	ADDQ $+32, DX
 	MOVQ CX, R11
 	SHLQ $0x03, R11
 	ADDQ R11, AX

@@ -24,6 +24,7 @@ var files = []struct {
 	emit func(g *gen)
 }{
 	{"tile", emitTile},
+	{"bf16", emitBF16},
 	{"panel", emitPanel},
 	{"transpose", emitTranspose},
 	{"copy", emitCopy},

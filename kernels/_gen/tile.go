@@ -2,6 +2,7 @@ package main
 
 import (
 	op "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
 )
 
 // tileUnroll is the number of steps of k per trip of the main loop.
@@ -11,29 +12,58 @@ const tileUnroll = 2
 // registers for the whole of k: 14×32 is 28 accumulators of 512 bits, 6×16 is
 // 12 of 256 bits, and the rest holds one row of b and the broadcast of a.
 func emitTile(g *gen) {
-	emitTileKernel(g, "tileAVX512", 14, 2, 64)
-	emitTileKernel(g, "tileAVX2", 6, 2, 32)
+	emitTileKernel(g, tileKernel{name: "tileAVX512", mr: 14, nv: 2, width: 64})
+	emitTileKernel(g, tileKernel{name: "tileAVX2", mr: 6, nv: 2, width: 32})
 }
 
-// emitTileKernel writes one micro-kernel of mr rows by nv vectors of width bytes.
-func emitTileKernel(g *gen, name string, mr, nv, width int) {
+// tileKernel is one micro-kernel of mr rows by nv vectors of width bytes.
+type tileKernel struct {
+	name          string
+	mr, nv, width int
+	bf16          bool // a word of a and b is two bf16 numbers
+}
+
+func emitTileKernel(g *gen, t tileKernel) {
+	mr, nv, width := t.mr, t.nv, t.width
 	nr := nv * width / 4
-	g.function(name, "func(c []float32, ldc int, a, b []float32, kc int, add bool)",
-		name+" is Set.Tile for MR = "+itoa(mr)+", NR = "+itoa(nr)+".")
-	vec, zero := g.zmms, g.zero512
+	field := "Set.Tile"
+	if t.bf16 {
+		field = "BF16Kernels.Tile"
+	}
+	g.function(t.name, "func(c []float32, ldc int, a, b []float32, kc int, add bool)",
+		t.name+" is "+field+" for MR = "+itoa(mr)+", NR = "+itoa(nr)+".")
+	vec := g.zmms
 	if width == 32 {
-		vec, zero = g.ymms, g.zero256
+		vec = g.ymms
+	}
+	// All registers of the bf16 kernel are named: see bf16.
+	var acc, bv []reg.Register
+	if t.bf16 {
+		for i := range mr * nv {
+			acc = append(acc, zmm[bf16Acc+i])
+		}
+		for j := range nv {
+			bv = append(bv, zmm[bf16B+j])
+		}
+	} else {
+		for _, v := range vec(mr*nv + nv) {
+			acc = append(acc, v)
+		}
+		acc, bv = acc[:mr*nv], acc[mr*nv:]
 	}
 	c, ldc, a, b, k := g.base("c"), g.integer("ldc"), g.base("a"), g.base("b"), g.integer("kc")
 	g.SHLQ(op.U8(2), ldc)
 
 	g.note("var acc [MR][NR]float32; prefetch c")
-	acc := vec(mr * nv)
 	row := g.GP64()
 	g.MOVQ(c, row)
 	for i := range mr {
 		for j := range nv {
-			zero(acc[i*nv+j])
+			if z := acc[i*nv+j]; width == 64 {
+				g.VPXORD(z, z, z)
+			} else {
+				g.VXORPS(z, z, z)
+			}
 			if j%(64/width) == 0 {
 				g.PREFETCHT0(at(row, j*width))
 			}
@@ -43,12 +73,19 @@ func emitTileKernel(g *gen, name string, mr, nv, width int) {
 		}
 	}
 
-	bv := vec(nv)
 	step := func(u int) {
 		for j := range nv {
 			g.VMOVUPS(at(b, u*nr*4+j*width), bv[j])
 		}
 		for i := range mr {
+			if t.bf16 {
+				av := bf16A + i%2
+				g.VBROADCASTSS(at(a, (u*mr+i)*4), zmm[av])
+				for j := range nv {
+					g.bf16(vdpbf16ps, bf16Acc+i*nv+j, av, bf16B+j)
+				}
+				continue
+			}
 			av := vec(1)[0]
 			g.VBROADCASTSS(at(a, (u*mr+i)*4), av)
 			for j := range nv {

@@ -13,23 +13,36 @@ const transposeSignature = "func(dst []float32, ldd int, src []float32, lds int,
 // emitTranspose writes the transposes: square blocks held in registers, and at
 // the ragged edges the same block with only the rows and columns there are.
 func emitTranspose(g *gen) {
-	emitTransposeBlocks(g, "transposeAVX512", 16)
-	emitTransposeBlocks(g, "transposeAVX2", 8)
+	emitTransposeBlocks(g, "transposeAVX512", 16, false)
+	emitTransposeBlocks(g, "transposeAVX2", 8, false)
 }
 
-// emitTransposeBlocks writes the transpose in blocks of side×side.
+// emitTransposeBlocks writes the transpose in blocks of side×side. With pairs it
+// rounds every two numbers of a row to one word of bf16 first.
 //
 // The outer loop walks columns of src, so that rows of dst are finished one
 // block row after the other.
-func emitTransposeBlocks(g *gen, name string, side int) {
-	g.function(name, transposeSignature, name+" is Set.Transpose in blocks of "+itoa(side)+" by "+itoa(side)+".")
+func emitTransposeBlocks(g *gen, name string, side int, pairs bool) {
+	field, wide := "Set.Transpose", 1 // numbers of a row that make one word
+	if pairs {
+		field, wide = "BF16Kernels.PairColumns", 2
+	}
+	g.function(name, transposeSignature, name+" is "+field+" in blocks of "+itoa(side)+" by "+itoa(side)+".")
 	dst, ldd, src, lds := g.base("dst"), g.integer("ldd"), g.base("src"), g.integer("lds")
 	rows, cols := g.integer("rows"), g.integer("cols")
 	g.SHLQ(op.U8(2), ldd)
 	g.SHLQ(op.U8(2), lds)
 	s, d, i, t, c := g.GP64(), g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	numbers := cols // left in a row
+	if pairs {
+		g.note("cols = (numbers+1)/2, words of two")
+		numbers = g.GP64()
+		g.MOVQ(cols, numbers)
+		g.INCQ(cols)
+		g.SARQ(op.U8(1), cols)
+	}
 
-	g.note("for ; cols > 0; src, dst, cols = src[%d:], dst[%d*ldd:], cols-%d {", side, side, side)
+	g.note("for ; cols > 0; src, dst, cols = src[%d:], dst[%d*ldd:], cols-%d {", wide*side, side, side)
 	g.TESTQ(rows, rows)
 	g.JLE(op.LabelRef("end"))
 	g.Label("columns")
@@ -42,7 +55,7 @@ func emitTransposeBlocks(g *gen, name string, side int) {
 	g.Label("rows")
 	g.CMPQ(i, op.I8(int8(side)))
 	g.JLT(op.LabelRef("ragged"))
-	g.CMPQ(cols, op.I8(int8(side)))
+	g.CMPQ(numbers, op.I8(int8(wide*side)))
 	g.JLT(op.LabelRef("ragged"))
 
 	block := func(load, store func(n int, v reg.VecVirtual)) {
@@ -68,7 +81,14 @@ func emitTransposeBlocks(g *gen, name string, side int) {
 	g.note("a whole block: d[c*ldd+r] = s[r*lds+c], r, c < %d", side)
 	g.MOVQ(s, t)
 	block(func(n int, v reg.VecVirtual) {
-		g.VMOVUPS(at(t, 0), v)
+		if pairs {
+			g.VMOVUPS(at(t, 0), zmm[31])
+			g.VMOVUPS(at(t, 64), zmm[30])
+			g.bf16(vcvtne2ps2bf16, 29, 30, 31)
+			g.VMOVAPS(zmm[29], v)
+		} else {
+			g.VMOVUPS(at(t, 0), v)
+		}
 		if n+1 < side {
 			g.ADDQ(lds, t)
 		} else {
@@ -88,16 +108,19 @@ func emitTransposeBlocks(g *gen, name string, side int) {
 	g.ADDQ(op.U8(4*side), d)
 	g.SUBQ(op.U8(side), i)
 	g.JGT(op.LabelRef("rows"))
-	g.ADDQ(op.U8(4*side), src)
+	g.ADDQ(op.I32(int32(4*wide*side)), src)
 	g.MOVQ(ldd, t)
 	g.SHLQ(op.U8(bits.TrailingZeros(uint(side))), t)
 	g.ADDQ(t, dst)
 	g.SUBQ(op.U8(side), cols)
+	if pairs {
+		g.SUBQ(op.U8(2*side), numbers)
+	}
 	g.JMP(op.LabelRef("columns"))
 
 	g.Label("ragged")
 	g.note("a ragged block: the same for r < i, c < cols, the rest masked off")
-	var loadMask, storeMask op.Op
+	var loadMask, upperMask, storeMask op.Op
 	if side == 16 {
 		one := g.GP64()
 		mask := func(n reg.GPVirtual) op.Op {
@@ -112,7 +135,16 @@ func emitTransposeBlocks(g *gen, name string, side int) {
 			g.KMOVW(one.As32(), k)
 			return k
 		}
-		loadMask, storeMask = mask(cols), mask(i)
+		loadMask, storeMask = mask(numbers), mask(i)
+		if pairs {
+			g.note("the upper half of the numbers: max(numbers-16, 0)")
+			rest, zero := g.GP64(), g.GP64()
+			g.XORQ(zero, zero)
+			g.MOVQ(numbers, rest)
+			g.SUBQ(op.U8(16), rest)
+			g.CMOVQLT(zero, rest)
+			upperMask = mask(rest)
+		}
 	} else {
 		table := g.GP64()
 		mem := maskTable(g)
@@ -144,9 +176,15 @@ func emitTransposeBlocks(g *gen, name string, side int) {
 			g.CMOVQGT(lds, step)
 			g.ADDQ(step, t)
 		}
-		if side == 16 {
+		switch {
+		case pairs:
+			g.VMOVUPS_Z(at(t, 0), loadMask, zmm[31])
+			g.VMOVUPS_Z(at(t, 64), upperMask, zmm[30])
+			g.bf16(vcvtne2ps2bf16, 29, 30, 31)
+			g.VMOVAPS(zmm[29], v)
+		case side == 16:
 			g.VMOVUPS_Z(at(t, 0), loadMask, v)
-		} else {
+		default:
 			g.VMASKMOVPS(at(t, 0), loadMask, v)
 		}
 	}, func(n int, v reg.VecVirtual) {

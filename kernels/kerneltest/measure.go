@@ -95,6 +95,21 @@ func (w *Workload) DenseBackwardWeight() {
 	kernels.GemmTN(w.ddense, w.In, w.dy, w.Out, w.x, w.In, w.Out, w.In, w.Tokens, true)
 }
 
+// BF16Forward computes y = x Wᵀ with factors rounded to bf16.
+func (w *Workload) BF16Forward() {
+	kernels.BF16.GemmNT(w.y, w.Out, w.x, w.In, w.dense, w.In, w.Tokens, w.Out, w.In, false)
+}
+
+// BF16BackwardInput computes dx = dy W with factors rounded to bf16.
+func (w *Workload) BF16BackwardInput() {
+	kernels.BF16.GemmNN(w.dx, w.In, w.dy, w.Out, w.dense, w.In, w.Tokens, w.In, w.Out, false)
+}
+
+// BF16BackwardWeight computes dW += dyᵀ x with factors rounded to bf16.
+func (w *Workload) BF16BackwardWeight() {
+	kernels.BF16.GemmTN(w.ddense, w.In, w.dy, w.Out, w.x, w.In, w.Out, w.In, w.Tokens, true)
+}
+
 // ForwardWith computes y = x Wᵀ with somebody else's product, row-major:
 // c (m, n) = a (m, k) times the transpose of b (n, k).
 func (w *Workload) ForwardWith(gemmNT func(m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int)) {
@@ -171,13 +186,22 @@ func fastest(budget time.Duration, f func()) time.Duration {
 // Peak returns the multiply-adds that the set does on registers alone, on all
 // threads at once, as FLOP/s: what no product of the set can exceed.
 func Peak(set *kernels.Set, budget time.Duration) float64 {
+	return peak(set.FMALoop, set.FMALoopAdds, budget)
+}
+
+// BF16Peak is Peak of the set's bf16 multiply-adds. The set must have them.
+func BF16Peak(set *kernels.Set, budget time.Duration) float64 {
+	return peak(set.BF16.DotLoop, set.BF16.DotLoopAdds, budget)
+}
+
+func peak(loop func(n int), loopAdds int, budget time.Duration) float64 {
 	const adds = 1 << 27 // a millisecond and more
-	trips, threads := adds/set.FMALoopAdds, kernels.Threads()
+	trips, threads := adds/loopAdds, kernels.Threads()
 	// More than one task a thread would measure the slowest thread's luck.
 	t := fastest(budget, func() {
-		kernels.Parallel(threads, func(int) { set.FMALoop(trips) })
+		kernels.Parallel(threads, func(int) { loop(trips) })
 	})
-	return 2 * float64(trips) * float64(set.FMALoopAdds*threads) / t.Seconds()
+	return 2 * float64(trips) * float64(loopAdds*threads) / t.Seconds()
 }
 
 // bandwidthBytes is far beyond the last-level cache of a core.

@@ -12,13 +12,14 @@ import (
 type product struct {
 	name           string
 	transA, transB bool // a is (k, m); b is (n, k)
+	bf16           bool // factors are rounded where there are more than four rows
 	call           func(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, m, n, k int, accumulate bool)
 }
 
 var products = []product{
-	{"NN", false, false, kernels.GemmNN},
-	{"NT", false, true, kernels.GemmNT},
-	{"TN", true, false, kernels.GemmTN},
+	{"NN", false, false, false, kernels.GemmNN},
+	{"NT", false, true, false, kernels.GemmNT},
+	{"TN", true, false, false, kernels.GemmTN},
 }
 
 // strided is a matrix whose rows end in guard words.
@@ -49,15 +50,19 @@ func gapsIntact(g *guarded, ld, cols int) error {
 }
 
 func checkGemm(set *kernels.Set, short bool) error {
+	return checkForms(products, set.MR, set.NR, short)
+}
+
+// checkForms tries products of sizes around the tiles and the blocks.
+func checkForms(forms []product, mr, nr int, short bool) error {
 	rng := newRand(17)
-	mr, nr := set.MR, set.NR
 	ms := []int{0, 1, 2, 3, 4, 5, mr - 1, mr, mr + 1, 2*mr + 3, 70}
 	ns := []int{0, 1, 2, 5, nr - 1, nr, nr + 1, 2*nr + 3, 70}
 	ks := []int{0, 1, 2, 17, 64, 255, 256, 257, 530}
 	if short {
 		ms, ns, ks = []int{1, 3, mr + 1, 2*mr + 3}, []int{1, nr, 2*nr + 3}, []int{0, 1, 17, 257}
 	}
-	for _, p := range products {
+	for _, p := range forms {
 		for _, m := range ms {
 			for _, n := range ns {
 				for _, k := range ks {
@@ -96,6 +101,7 @@ func gemmCase(p product, rng *rand.Rand, m, n, k, gap int, accumulate bool) erro
 				x[q] = a.s[i*lda+q]
 			}
 		}
+		p.round(x, m)
 		for j := range n {
 			for q := range k {
 				if p.transB {
@@ -104,6 +110,7 @@ func gemmCase(p product, rng *rand.Rand, m, n, k, gap int, accumulate bool) erro
 					y[q] = b.s[q*ldb+j]
 				}
 			}
+			p.round(y, m)
 			want, mass := dot64(x, y)
 			if accumulate {
 				old := float64(dst.old()[i*ldd+j])
@@ -121,14 +128,18 @@ func gemmCase(p product, rng *rand.Rand, m, n, k, gap int, accumulate bool) erro
 // checkGemmLarge multiplies matrices that cross every block of the blocking
 // and compares (AB)v with A(Bv), both in float64.
 func checkGemmLarge(set *kernels.Set, short bool) error {
+	return checkLargeForms(products, short)
+}
+
+func checkLargeForms(forms []product, short bool) error {
 	rng := newRand(18)
-	shapes := [][3]int{{131, 2100, 300}, {2100, 67, 300}, {200, 600, 700}}
+	shapes := [][3]int{{131, 2100, 300}, {2100, 67, 300}, {200, 600, 700}, {70, 70, 4100}}
 	if short {
 		shapes = [][3]int{{150, 530, 270}}
 	}
 	for _, s := range shapes {
 		m, n, k := s[0], s[1], s[2]
-		for _, p := range products {
+		for _, p := range forms {
 			a, b, dst := random(rng, m*k), random(rng, k*n), make([]float32, m*n)
 			lda, ldb := k, n
 			if p.transA {
@@ -138,6 +149,8 @@ func checkGemmLarge(set *kernels.Set, short bool) error {
 				ldb = k
 			}
 			p.call(dst, n, a, lda, b, ldb, m, n, k, false)
+			p.round(a, m)
+			p.round(b, m)
 			v := random(rng, n)
 			bv, mass := make([]float64, k), make([]float64, k)
 			for q := range k {
@@ -177,10 +190,14 @@ func checkGemmLarge(set *kernels.Set, short bool) error {
 // checkGemmSpecial demands that NaN, Inf and 0*Inf reach exactly the row and
 // column they belong to.
 func checkGemmSpecial(set *kernels.Set, short bool) error {
+	return checkSpecialForms(products, set.MR, set.NR)
+}
+
+func checkSpecialForms(forms []product, mr, nr int) error {
 	rng := newRand(19)
-	for _, p := range products {
-		for _, m := range []int{1, 3, 2*set.MR + 1} {
-			n, k := set.NR+3, 300
+	for _, p := range forms {
+		for _, m := range []int{1, 3, 2*mr + 1} {
+			n, k := nr+3, 300
 			a, b, dst := random(rng, m*k), random(rng, k*n), make([]float32, m*n)
 			row, col := rng.IntN(m), rng.IntN(n)
 			const at = 280 // the index summed over

@@ -3,6 +3,7 @@ package kerneltest
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/spdfctl/spdfctl/kernels"
 )
@@ -11,7 +12,7 @@ import (
 func checkThreads(set *kernels.Set, short bool) error {
 	before := kernels.Threads()
 	defer kernels.SetThreads(before)
-	for _, c := range threadCases(short) {
+	for _, c := range threadCases(set, short) {
 		var want []float32
 		for _, n := range []int{1, 2, 3, 7} {
 			kernels.SetThreads(n)
@@ -33,7 +34,7 @@ type threadCase struct {
 	run  func() []float32
 }
 
-func threadCases(short bool) []threadCase {
+func threadCases(set *kernels.Set, short bool) []threadCase {
 	rng := newRand(33)
 	m, n, k := 150, 530, 300
 	a, b, dst := random(rng, m*k), random(rng, n*k), random(rng, m*n)
@@ -109,7 +110,11 @@ func threadCases(short bool) []threadCase {
 			return d
 		}},
 	}
-	for _, p := range products {
+	forms := products
+	if set.BF16 != nil {
+		forms = slices.Concat(products, bf16Products)
+	}
+	for _, p := range forms {
 		lda, ldb := k, n
 		if p.transA {
 			lda = m

@@ -68,15 +68,31 @@ func eachBlock(short bool, f func(rng *rand.Rand, rows, cols, gap, offset int) e
 
 func checkTile(set *kernels.Set, short bool) error {
 	rng := newRand(14)
-	mr, nr := set.MR, set.NR
+	normal := func(s []float32) { fill(rng, s) }
+	return tileCases(tiled{set.Tile, set.MR, set.NR, 1, func(a, b float32) (sum, mass float64) {
+		t := float64(a) * float64(b)
+		return t, math.Abs(t)
+	}}, normal, short)
+}
+
+// tiled is a tile, whose packed words hold one number or more.
+type tiled struct {
+	tile     func(c []float32, ldc int, a, b []float32, kc int, add bool)
+	mr, nr   int
+	per      int                                    // numbers in a word
+	multiply func(a, b float32) (sum, mass float64) // the products of two words
+}
+
+// tileCases tries a tile on words that normal writes.
+func tileCases(x tiled, normal func(s []float32), short bool) error {
+	mr, nr := x.mr, x.nr
 	err := lengths(short, func(kc, offset int) error {
 		ldc := nr + offset%3*5
-		normal := func(s []float32) { fill(rng, s) }
 		a := newGuarded("a", kc*mr, offset, normal)
 		b := newGuarded("b", kc*nr, (offset+kc)%16, normal)
-		c := newGuarded("c", (mr-1)*ldc+nr, (offset+3)%16, normal)
+		c := newGuarded("c", (mr-1)*ldc+nr, (offset+3)%16, func(s []float32) { fill(newRand(15), s) })
 		add := (kc+offset)%2 == 0
-		set.Tile(c.s, ldc, a.s, b.s, kc, add)
+		x.tile(c.s, ldc, a.s, b.s, kc, add)
 		for i, got := range c.s {
 			r, j := i/ldc, i%ldc
 			old := float64(c.old()[i])
@@ -91,11 +107,11 @@ func checkTile(set *kernels.Set, short bool) error {
 			}
 			want, mass := old, math.Abs(old)
 			for p := range kc {
-				t := float64(a.s[p*mr+r]) * float64(b.s[p*nr+j])
+				t, size := x.multiply(a.s[p*mr+r], b.s[p*nr+j])
 				want += t
-				mass += math.Abs(t)
+				mass += size
 			}
-			if err := agree(got, want, mass, kc+2); err != nil {
+			if err := agree(got, want, mass, x.per*kc+2); err != nil {
 				return fmt.Errorf("element (%d,%d): %w", r, j, err)
 			}
 		}
@@ -107,11 +123,12 @@ func checkTile(set *kernels.Set, short bool) error {
 	// NaN and 0*Inf reach their row or column and no other element.
 	for row := range mr {
 		const kc = 9
-		a, b, c := make([]float32, kc*mr), random(rng, kc*nr), make([]float32, mr*nr)
+		a, b, c := make([]float32, kc*mr), make([]float32, kc*nr), make([]float32, mr*nr)
+		normal(b)
 		a[5*mr+row] = float32(math.NaN())
 		col := row % nr
 		b[3*nr+col] = float32(math.Inf(-1))
-		set.Tile(c, nr, a, b, kc, true)
+		x.tile(c, nr, a, b, kc, true)
 		for i, got := range c {
 			want := i/nr == row || i%nr == col
 			if (got != got) != want {
