@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spdfctl/spdfctl/eval"
 	"github.com/spdfctl/spdfctl/eval/metrics"
@@ -59,6 +60,11 @@ The data is the set of the task, a folder or a .tar.gz archive of its files.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.evalNLG(cmd.Context(), args[0], flags) },
 	}
 	f := cmd.Flags()
+	flags.define(f)
+	return cmd
+}
+
+func (flags *nlgFlags) define(f *pflag.FlagSet) {
 	f.StringVar(&flags.task, "task", "e2e", "what the data is: "+strings.Join(nlg.Tasks(), ", "))
 	f.StringVar(&flags.path, "data", "", "the set to decode, with its references")
 	f.StringVarP(&flags.out, "out", "o", "", "file for the texts, one line each")
@@ -67,13 +73,11 @@ The data is the set of the task, a folder or a .tar.gz archive of its files.`,
 	f.IntVar(&flags.batch, "batch-size", 0, "instances decoded at a time (0: as many as make about 256 rows)")
 	f.IntVar(&flags.search.MaxTokens, "max-tokens", 64, "longest text in tokens")
 	f.BoolVar(&flags.force, "force", false, "replace an existing file")
-	searchFlags(cmd, &flags.search)
-	return cmd
+	searchFlags(f, &flags.search)
 }
 
 // searchFlags defines the flags that choose how texts are made.
-func searchFlags(cmd *cobra.Command, s *eval.Search) {
-	f := cmd.Flags()
+func searchFlags(f *pflag.FlagSet, s *eval.Search) {
 	f.Float64Var(&s.Temperature, "temperature", 0, "sample with this temperature (0: greedy)")
 	f.IntVar(&s.TopK, "top-k", 0, "sample among the k most likely tokens (0: all)")
 	f.Float64Var(&s.TopP, "top-p", 0, "sample among the likeliest tokens that make up p (0: all)")
@@ -87,7 +91,8 @@ func searchFlags(cmd *cobra.Command, s *eval.Search) {
 	f.IntVar(&s.MinTokens, "min-tokens", 0, "shortest text in tokens")
 }
 
-func (a *app) evalNLG(ctx context.Context, model string, flags nlgFlags) error {
+// check reports wrong flags and fills in the profile of the task.
+func (flags *nlgFlags) check() error {
 	if flags.path == "" {
 		return usageErrorf("eval nlg: --data is missing: the set to decode")
 	}
@@ -108,6 +113,13 @@ func (a *app) evalNLG(ctx context.Context, model string, flags nlgFlags) error {
 	}
 	if err := flags.search.Validate(); err != nil {
 		return &usageError{err: fmt.Errorf("eval nlg: %w", err)}
+	}
+	return nil
+}
+
+func (a *app) evalNLG(ctx context.Context, model string, flags nlgFlags) error {
+	if err := flags.check(); err != nil {
+		return err
 	}
 	var o metrics.ProfileOptions
 	if flags.meteorDir != "" {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spdfctl/spdfctl/analysis"
 	"github.com/spdfctl/spdfctl/formats/bpe"
@@ -78,6 +79,12 @@ The data is E2E CSV (mr,ref) or JSON Lines ("prompt", "completion"), also as
 	}
 	f := cmd.Flags()
 	flags.define(f)
+	cfg.define(f)
+	return cmd
+}
+
+// define defines a flag for every setting.
+func (cfg *finetuneConfig) define(f *pflag.FlagSet) {
 	f.StringVar(&cfg.From, "from", cfg.From, "run or checkpoint directory to start from")
 	f.StringVar(&cfg.Data, "data", cfg.Data, "examples to train on: .csv (E2E), .json (DART), .xml (WebNLG) or .jsonl, also .gz, a folder or a .tar.gz of them")
 	f.StringVar(&cfg.Dev, "dev", cfg.Dev, "examples to validate on")
@@ -87,12 +94,29 @@ The data is E2E CSV (mr,ref) or JSON Lines ("prompt", "completion"), also as
 	f.Float64Var(&cfg.LoRAAlpha, "lora-alpha", cfg.LoRAAlpha, "LoRA: the update is scaled by alpha / rank")
 	f.StringVar(&cfg.LoRATargets, "lora-targets", cfg.LoRATargets, "LoRA: matrices with an update, of "+strings.Join(gpt.LoRATargets(), ","))
 	trainFlags(f, &cfg.Config)
-	return cmd
 }
 
 // lora returns the update of low rank that cfg asks for.
 func (cfg finetuneConfig) lora() gpt.LoRA {
 	return gpt.LoRA{Rank: cfg.LoRARank, Alpha: cfg.LoRAAlpha, Targets: strings.Split(cfg.LoRATargets, ",")}
+}
+
+// resolve fills in the steps that a number of examples makes, and checks the
+// settings.
+func (cfg *finetuneConfig) resolve(examples int) error {
+	if cfg.Epochs < 1 || cfg.Epochs > maxEpochs {
+		return usageErrorf("finetune: --epochs %d is outside 1 to %d", cfg.Epochs, maxEpochs)
+	}
+	if cfg.MaxTokens > 0 && cfg.MaxSteps == 0 {
+		cfg.MaxSteps = cfg.StepsOfTokens()
+	}
+	if cfg.MaxSteps == 0 {
+		cfg.MaxSteps = (examples*cfg.Epochs + cfg.BatchSize - 1) / max(cfg.BatchSize, 1)
+	}
+	if err := cfg.Config.Validate(); err != nil {
+		return &usageError{err: err}
+	}
+	return nil
 }
 
 // maxEpochs keeps the number of steps inside an int.
@@ -107,8 +131,6 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, flags runFlags) 
 		return s, usageErrorf("finetune: --from is missing: the run or checkpoint to start from")
 	case cfg.Data == "":
 		return s, usageErrorf("finetune: --data is missing: the examples to train on")
-	case cfg.Epochs < 1 || cfg.Epochs > maxEpochs:
-		return s, usageErrorf("finetune: --epochs %d is outside 1 to %d", cfg.Epochs, maxEpochs)
 	}
 	m, tok, err := loadModel(cfg.From, !cfg.KeepMask)
 	if err != nil {
@@ -136,14 +158,8 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, flags runFlags) 
 	if err != nil {
 		return s, err
 	}
-	if cfg.MaxTokens > 0 && cfg.MaxSteps == 0 {
-		cfg.MaxSteps = cfg.StepsOfTokens()
-	}
-	if cfg.MaxSteps == 0 {
-		cfg.MaxSteps = (source.Len()*cfg.Epochs + cfg.BatchSize - 1) / max(cfg.BatchSize, 1)
-	}
-	if err := cfg.Config.Validate(); err != nil {
-		return s, &usageError{err: err}
+	if err := cfg.resolve(source.Len()); err != nil {
+		return s, err
 	}
 	r := &train.Run{Dir: flags.out, Config: cfg.Config, Model: m, Train: source, EOS: int(eot), SaveFiles: tokenizerSaver(tok)}
 	if cfg.Dev != "" {

@@ -79,7 +79,7 @@ standard output as it is made, that of a beam search when it is done.`,
 	f := cmd.Flags()
 	f.StringVar(&prompt, "prompt", "", "text to continue")
 	f.IntVar(&s.MaxTokens, "max-tokens", 100, "tokens to add at most")
-	searchFlags(cmd, &s)
+	searchFlags(cmd.Flags(), &s)
 	return cmd
 }
 

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spdfctl/spdfctl/analysis"
 	"github.com/spdfctl/spdfctl/formats/bpe"
@@ -39,9 +40,18 @@ type pretrainConfig struct {
 	train.Config `yaml:",inline"`
 }
 
-func newPretrainCmd(a *app) *cobra.Command {
+// pretrainDefaults is a small dense model, trained by the paper's recipe.
+func pretrainDefaults() pretrainConfig {
 	cfg := pretrainConfig{NLayer: 6, NHead: 6, NEmbd: 384, NCtx: 256, Sparsity: "0", Config: train.Defaults()}
 	cfg.MaxSteps = 0
+	return cfg
+}
+
+// pretrainContradictions are settings of which the first excludes the others.
+var pretrainContradictions = [][]string{{"model", "n_layer", "n_head", "n_embd", "n_ctx"}, {"max_steps", "max_tokens"}}
+
+func newPretrainCmd(a *app) *cobra.Command {
+	cfg := pretrainDefaults()
 	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "pretrain --data DIR -o RUN [--config FILE]",
@@ -62,7 +72,7 @@ SIGUSR1 prints the state of the run. docs/training.md explains every setting.`,
 			if err := load(cmd, flags, &cfg); err != nil {
 				return err
 			}
-			for _, x := range [][]string{{"model", "n_layer", "n_head", "n_embd", "n_ctx"}, {"max_steps", "max_tokens"}} {
+			for _, x := range pretrainContradictions {
 				if err := flags.exclusive(cmd, x[0], x[1:]...); err != nil {
 					return err
 				}
@@ -76,6 +86,12 @@ SIGUSR1 prints the state of the run. docs/training.md explains every setting.`,
 	}
 	f := cmd.Flags()
 	flags.define(f)
+	cfg.define(f)
+	return cmd
+}
+
+// define defines a flag for every setting.
+func (cfg *pretrainConfig) define(f *pflag.FlagSet) {
 	f.StringVar(&cfg.Model, "model", cfg.Model, "preset name or config.json (instead of the shape)")
 	f.IntVar(&cfg.NLayer, "n-layer", cfg.NLayer, "transformer blocks")
 	f.IntVar(&cfg.NHead, "n-head", cfg.NHead, "attention heads")
@@ -87,7 +103,6 @@ SIGUSR1 prints the state of the run. docs/training.md explains every setting.`,
 	f.StringVar(&cfg.Sparsity, "sparsity", cfg.Sparsity, "fraction of each sparsified matrix that is pruned, in [0, 1)")
 	f.StringVar(&cfg.Mask, "mask", cfg.Mask, "mask file, instead of --sparsity")
 	trainFlags(f, &cfg.Config)
-	return cmd
 }
 
 // modelConfig returns the shape of the model that cfg and the tokenizer make.
@@ -107,6 +122,26 @@ func (cfg pretrainConfig) modelConfig(vocab int) (gpt.Config, error) {
 			"--vocab-size %d fits", vocab)
 	}
 	return c, c.Validate()
+}
+
+// resolve fills in what follows from the model of shape c, and checks the settings.
+func (cfg *pretrainConfig) resolve(c gpt.Config) error {
+	if cfg.SeqLen == 0 {
+		cfg.SeqLen = c.NCtx
+	}
+	switch {
+	case cfg.MaxSteps == 0 && cfg.MaxTokens > 0:
+		cfg.MaxSteps = cfg.StepsOfTokens()
+	case cfg.MaxSteps == 0:
+		cfg.MaxSteps = train.Defaults().MaxSteps
+	}
+	if err := cfg.Config.Validate(); err != nil {
+		return &usageError{err: err}
+	}
+	if cfg.SeqLen > c.NCtx {
+		return usageErrorf("pretrain: seq_len is %d, the model has %d positions", cfg.SeqLen, c.NCtx)
+	}
+	return nil
 }
 
 // withPresetHint adds the way to the list of presets to an unknown model.
@@ -189,20 +224,8 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, flags runFlags) 
 	if err != nil {
 		return s, err
 	}
-	if cfg.SeqLen == 0 {
-		cfg.SeqLen = c.NCtx
-	}
-	switch {
-	case cfg.MaxSteps == 0 && cfg.MaxTokens > 0:
-		cfg.MaxSteps = cfg.StepsOfTokens()
-	case cfg.MaxSteps == 0:
-		cfg.MaxSteps = train.Defaults().MaxSteps
-	}
-	if err := cfg.Config.Validate(); err != nil {
-		return s, &usageError{err: err}
-	}
-	if cfg.SeqLen > c.NCtx {
-		return s, usageErrorf("pretrain: seq_len is %d, the model has %d positions", cfg.SeqLen, c.NCtx)
+	if err := cfg.resolve(c); err != nil {
+		return s, err
 	}
 	source, closeTrain, err := openWindows(trainDir, tok, cfg.SeqLen, cfg.Seed)
 	if err != nil {

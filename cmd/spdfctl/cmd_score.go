@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spdfctl/spdfctl/eval/metrics"
 	"github.com/spdfctl/spdfctl/formats"
@@ -82,6 +83,11 @@ from those of another system.`,
 		},
 	}
 	f := cmd.Flags()
+	flags.define(f)
+	return cmd
+}
+
+func (flags *scoreFlags) define(f *pflag.FlagSet) {
 	f.StringVar(&flags.profile, "profile", "", "whose script to copy: "+strings.Join(metrics.Profiles(), ", "))
 	f.StringArrayVar(&flags.refs, "ref", nil, "file with references (may be repeated, one set each)")
 	f.StringVar(&flags.hyp, "hyp", "", "file with the texts to score, one per line")
@@ -100,7 +106,6 @@ from those of another system.`,
 	f.StringVar(&flags.o.BLEU.Smoothing, "smooth", "exp", "smoothing of profile sacrebleu's BLEU: "+strings.Join(metrics.BLEUSmoothings(), ", "))
 	f.Float64Var(&flags.smoothValue, "smooth-value", 0, "constant of --smooth floor (default 0.1) or add-k (default 1)")
 	f.BoolVar(&flags.o.BLEU.Lowercase, "lowercase", false, "profile sacrebleu compares without letter case")
-	return cmd
 }
 
 // check reports wrong flags.

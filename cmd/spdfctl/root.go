@@ -20,25 +20,30 @@ import (
 // version is the release; the commit comes from the build information.
 const version = "0.1.0-dev"
 
-// newCommands lists every top-level command, in the order of the help page.
-var newCommands = []func(*app) *cobra.Command{
-	newQuickstartCmd,
-	newMaskCmd,
-	newPretrainCmd,
-	newFinetuneCmd,
-	newEvalCmd,
-	newScoreCmd,
-	newGenerateCmd,
-	newConvertCmd,
-	newInspectCmd,
-	newDiffCmd,
-	newScanCmd,
-	newFlopsCmd,
-	newAnalyzeCmd,
-	newReportCmd,
-	newDataCmd,
-	newTokenizerCmd,
-	newKernelsCmd,
+// newCommands lists every top-level command, in the order of the help page. It
+// is a function because run builds commands itself.
+func newCommands() []func(*app) *cobra.Command {
+	return []func(*app) *cobra.Command{
+		newQuickstartCmd,
+		newMaskCmd,
+		newPretrainCmd,
+		newFinetuneCmd,
+		newDensifyCmd,
+		newRunCmd,
+		newEvalCmd,
+		newScoreCmd,
+		newGenerateCmd,
+		newConvertCmd,
+		newInspectCmd,
+		newDiffCmd,
+		newScanCmd,
+		newFlopsCmd,
+		newAnalyzeCmd,
+		newReportCmd,
+		newDataCmd,
+		newTokenizerCmd,
+		newKernelsCmd,
+	}
 }
 
 // run executes one command line and returns its exit code. It is the only
@@ -98,7 +103,7 @@ Start with "spdfctl quickstart": the whole job on embedded data.`,
 	f.BoolVar(&a.json, "json", false, "print one JSON document instead of a table")
 	f.BoolVar(&a.quiet, "quiet", false, "no progress and no log lines")
 	f.StringVar(&a.logFormat, "log-format", "text", "log lines as text or json")
-	for _, newCmd := range newCommands {
+	for _, newCmd := range newCommands() {
 		root.AddCommand(newCmd(a))
 	}
 	markUsageErrors(root)
