@@ -291,3 +291,23 @@ func TestUniformCstorch(t *testing.T) {
 		}
 	}
 }
+
+func TestTransposed(t *testing.T) {
+	for _, shape := range [][2]int{{1, 1}, {8, 8}, {7, 19}, {33, 16}, {1, 70}} {
+		m, err := masks.RandomMask(masks.Target{Name: "w", Part: "q", Out: shape[0], In: shape[1]}, shape[0]*shape[1]/2, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := m.Transposed()
+		if err := o.Check(); err != nil || o.Out != m.In || o.In != m.Out || o.Key() != m.Key() {
+			t.Fatalf("%v: %v", shape, err)
+		}
+		for i := range m.Out {
+			for j := range m.In {
+				if o.Keep(j, i) != m.Keep(i, j) {
+					t.Errorf("%v: (%d, %d) differs", shape, i, j)
+				}
+			}
+		}
+	}
+}

@@ -138,7 +138,7 @@ func (p Pattern) Holds(m *Mask) error {
 			}
 		}
 	case BalancedRows, BalancedColumns:
-		counts := m.rowCounts()
+		counts := m.RowCounts()
 		if p.Kind == BalancedColumns {
 			counts = m.columnCounts()
 		}
@@ -149,8 +149,8 @@ func (p Pattern) Holds(m *Mask) error {
 	return nil
 }
 
-// rowCounts returns the kept weights of every row.
-func (m *Mask) rowCounts() []int {
+// RowCounts returns the number of kept weights of every row.
+func (m *Mask) RowCounts() []int {
 	counts := make([]int, m.Out)
 	for i := range counts {
 		counts[i] = popcount(m.Row(i))

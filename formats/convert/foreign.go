@@ -73,7 +73,7 @@ func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask,
 	}
 	view := &Checkpoint{Path: c.Path, Config: like.Config}
 	used := make(map[string]bool)
-	for _, t := range like.Tensors {
+	for _, t := range withoutMoments(like.Tensors) {
 		base, isMask := strings.CutSuffix(t.Name, maskEnd)
 		if _, ok := found[base]; ok && isMask {
 			continue
@@ -277,6 +277,9 @@ func (c *Checkpoint) bitMasks(model *Checkpoint) (map[string]stored.Tensor, erro
 func (c *Checkpoint) packedMasks(*Checkpoint) (map[string]stored.Tensor, error) {
 	found := make(map[string]stored.Tensor)
 	for _, p := range c.Packed {
+		if isMoment(p.Name) {
+			continue // has the mask of its weight
+		}
 		mask, err := p.Bitmask()
 		if err != nil {
 			return nil, err

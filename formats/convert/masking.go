@@ -131,22 +131,12 @@ func (k *keeps) of(t stored.Tensor) []byte {
 	if marks == nil {
 		return nil
 	}
-	n, _ := t.NumElements()
-	keep := ones(int(n))
-	for _, m := range marks {
-		// Eight columns at a time, rows inside: a Conv1D weight has its rows side
-		// by side.
-		stride := m.mask.Stride()
-		for b := range stride {
-			for i := range m.mask.Out {
-				pruned := ^m.mask.Bits[i*stride+b]
-				at := m.view.Offset + i*m.view.Strides[0] + 8*b*m.view.Strides[1]
-				for bit := range min(8, m.mask.In-8*b) {
-					if pruned>>bit&1 != 0 {
-						keep[at+bit*m.view.Strides[1]] = 0
-					}
-				}
-			}
+	m := keptIn(t.Shape, marks)
+	keep := make([]byte, m.Total())
+	for i := range m.Out {
+		row, line := m.Row(i), keep[i*m.In:(i+1)*m.In]
+		for j := range line {
+			line[j] = row[j/8] >> (j % 8) & 1
 		}
 	}
 	return keep

@@ -59,11 +59,12 @@ func (c *Checkpoint) Matrices(arch string) (*Matrices, error) {
 			second[name] = true
 		}
 	}
-	m, err := recognise(c, c.Tensors, arch)
+	tensors := withoutMoments(c.Tensors)
+	m, err := recognise(c, tensors, arch)
 	if err != nil && arch != "" {
 		return nil, err
 	}
-	for _, t := range c.Tensors {
+	for _, t := range tensors {
 		n, _ := t.NumElements()
 		if second[t.Name] {
 			continue

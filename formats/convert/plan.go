@@ -254,7 +254,7 @@ func (p *Plan) layoutFor(tensors []stored.Tensor) (string, error) {
 	}
 	known := tensors
 	if o.Sparse { // moments are packed as the weights are, wherever these lie
-		known = slices.DeleteFunc(slices.Clone(tensors), func(t stored.Tensor) bool { return isMoment(t.Name) })
+		known = withoutMoments(tensors)
 	}
 	m, err := recognise(c, known, o.Arch)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -63,7 +64,7 @@ func TestSparseRoundTrip(t *testing.T) {
 				packed += ".safetensors"
 			}
 			p := convertFile(t, dense, packed, convert.Options{To: convert.SafeTensors, Masks: set, Sparse: true, ShardSize: shard})
-			if want := int64(3*(120*size+13*5+13*8+16) + 13*37*size); p.StoredBytes() != want {
+			if want := int64(3*120*size + 13*5 + 13*8 + 16 + 13*37*size); p.StoredBytes() != want {
 				t.Errorf("%s: %d bytes, want %d", d, p.StoredBytes(), want)
 			}
 			back := filepath.Join(dir, fmt.Sprint("back", shard, ".safetensors"))
@@ -72,6 +73,145 @@ func TestSparseRoundTrip(t *testing.T) {
 				t.Errorf("%s, shards of %d: other bytes come back", d, shard)
 			}
 		}
+	}
+}
+
+// A GPT-2 model with moments: q, k and v have masks of their own in one tensor,
+// whose moments share its bitmask; those of dense tensors stay dense.
+func TestSparseMoments(t *testing.T) {
+	set := gptMasks(t)
+	w := weightsAndMoments(t, set)
+	dir := t.TempDir()
+	dense, packed, back := filepath.Join(dir, "dense.safetensors"), filepath.Join(dir, "packed.safetensors"), filepath.Join(dir, "back.safetensors")
+	if err := w.write(dense, map[string]string{"format": "pt"}); err != nil {
+		t.Fatal(err)
+	}
+	p := convertFile(t, dense, packed, convert.Options{To: convert.SafeTensors, Masks: set, Sparse: true})
+	want := int64(0)
+	for _, h := range w {
+		want += int64(len(h.data))
+	}
+	want -= int64(3 * 4 * (set.Total() - set.Kept()))
+	for range gpt.L { // bitmask, row_offsets and shape of the four tensors, stored (in, out)
+		for _, s := range [][2]int{{gpt.C, 3 * gpt.C}, {gpt.C, gpt.C}, {gpt.C, gpt.I}, {gpt.I, gpt.C}} {
+			want += int64(s[0]*((s[1]+7)/8) + 8*s[0] + 16)
+		}
+	}
+	if p.StoredBytes() != want {
+		t.Errorf("%d bytes, want %d", p.StoredBytes(), want)
+	}
+	convertFile(t, packed, back, convert.Options{To: convert.SafeTensors})
+	if !bytes.Equal(fileBytes(t, back), fileBytes(t, dense)) {
+		t.Error("other bytes come back")
+	}
+	list, err := openAny(t, packed).ReadMasks("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range list {
+		if !m.Equal(set.Find(m.Name, m.Part)) {
+			t.Errorf("%s is another mask", m.Key())
+		}
+	}
+	if len(list) != len(set.Masks) {
+		t.Errorf("%d masks, want %d", len(list), len(set.Masks))
+	}
+}
+
+// gptMasks are random masks of all matrices of gpt.
+func gptMasks(t *testing.T) *masks.Set {
+	t.Helper()
+	var list []*masks.Mask
+	for l := range gpt.L {
+		for i, matrix := range matrices {
+			name, part := maskName("hf", l, matrix)
+			out, in := gpt.shape(matrix)
+			m, err := masks.RandomMask(masks.Target{Name: name, Part: part, Out: out, In: in}, out*in/4+i, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, m)
+		}
+	}
+	set, err := masks.NewSet(list, masks.Recipe{Pattern: "unstructured"}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// weightsAndMoments are the weights of gpt and two moments of each, masked.
+func weightsAndMoments(t *testing.T, set *masks.Set) weights {
+	t.Helper()
+	w := read(t, gpt.dir(t))
+	if err := w.mask(gpt, set, "hf"); err != nil {
+		t.Fatal(err)
+	}
+	for name, h := range maps.Clone(w) {
+		for _, moment := range []string{"exp_avg", "exp_avg_sq"} {
+			m := held{h.info, bytes.Clone(h.data)}
+			m.info.Name = moment + "." + strings.TrimPrefix(name, "transformer.")
+			w[m.info.Name] = m
+		}
+	}
+	return w
+}
+
+// Names that are no X.weight come back as they were, and a moment with a bitmask
+// of its own is read.
+func TestSparseNames(t *testing.T) {
+	dir := t.TempDir()
+	m, err := masks.RandomMask(masks.Target{Name: "w", Out: 3, In: 70}, 50, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := masks.NewSet([]*masks.Mask{m}, masks.Recipe{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := make([]byte, 3*70)
+	for e := range data {
+		if m.Keep(e/70, e%70) {
+			data[e] = byte(e)
+		}
+	}
+	dense, packed, back := filepath.Join(dir, "dense.safetensors"), filepath.Join(dir, "packed.safetensors"), filepath.Join(dir, "back.safetensors")
+	tensors := []safetensors.Tensor{safetensors.Bytes("w", formats.U8, []int{3, 70}, data), safetensors.Bytes("m.w", formats.U8, []int{3, 70}, data)}
+	if err := safetensors.WriteFile(dense, false, tensors, map[string]string{"format": "pt"}); err != nil {
+		t.Fatal(err)
+	}
+	convertFile(t, dense, packed, convert.Options{To: convert.SafeTensors, Masks: set, Sparse: true})
+	convertFile(t, packed, back, convert.Options{To: convert.SafeTensors})
+	if !bytes.Equal(fileBytes(t, back), fileBytes(t, dense)) {
+		t.Error("other bytes come back")
+	}
+	f, err := safetensors.Open(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var old []safetensors.Tensor
+	for _, info := range f.Infos() {
+		part, err := f.Tensor(info.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old = append(old, part)
+		if end, ok := strings.CutPrefix(info.Name, "w_"); ok && end != "compressed" {
+			part.Name = "m.w." + end
+			old = append(old, part)
+		}
+	}
+	packed = filepath.Join(dir, "old.safetensors")
+	if err := safetensors.WriteFile(packed, false, old, map[string]string{"format": "pt"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(back); err != nil {
+		t.Fatal(err)
+	}
+	convertFile(t, packed, back, convert.Options{To: convert.SafeTensors})
+	if !bytes.Equal(fileBytes(t, back), fileBytes(t, dense)) {
+		t.Error("other bytes come back from two bitmasks")
 	}
 }
 

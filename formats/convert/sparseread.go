@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -52,13 +51,12 @@ func (c *Checkpoint) expandPacked() error {
 			for _, name := range parts {
 				gone[name] = true
 			}
-			size := int64(p.compressed.DType.Bits() / 8)
-			made[t.Name] = stored.Tensor{
-				Info:  formats.Info{Name: p.Name, DType: p.compressed.DType, Shape: []int{p.Rows, p.Cols}},
-				Bytes: int64(p.Rows) * int64(p.Cols) * size, Offset: -1, WriteTo: p.expand,
-			}
+			made[t.Name] = p.tensor()
 			c.Packed = append(c.Packed, p)
 		}
+	}
+	if err := c.expandMoments(byName, gone, made); err != nil {
+		return err
 	}
 	if len(made) == 0 {
 		return nil
@@ -75,10 +73,50 @@ func (c *Checkpoint) expandPacked() error {
 	return nil
 }
 
+// tensor is the matrix to be written.
+func (p *Packed) tensor() stored.Tensor {
+	size := int64(p.compressed.DType.Bits() / 8)
+	return stored.Tensor{
+		Info:  formats.Info{Name: p.Name, DType: p.compressed.DType, Shape: []int{p.Rows, p.Cols}},
+		Bytes: int64(p.Rows) * int64(p.Cols) * size, Offset: -1, WriteTo: p.expand,
+	}
+}
+
+// expandMoments does the same for moments, which have the bitmask of their weight
+// or one of their own.
+func (c *Checkpoint) expandMoments(byName map[string]stored.Tensor, gone map[string]bool, made map[string]stored.Tensor) error {
+	owners := make(map[string]*Packed)
+	var names []string
+	for _, p := range c.Packed {
+		if !isMoment(p.Name) {
+			owners[p.Name] = p
+			names = append(names, p.Name)
+		}
+	}
+	for _, t := range c.Tensors {
+		name, ok := strings.CutSuffix(t.Name, "."+packedEnd)
+		owner := owners[momentOf(name, names)]
+		if !ok || gone[t.Name] || owner == nil {
+			continue
+		}
+		p := *owner
+		p.Name, p.compressed = name, t
+		if b := t.DType.Bits(); b == 0 || b%8 != 0 || len(t.Shape) != 1 {
+			return fmt.Errorf("convert: %s: tensor %q, packed by the bitmask of %q, is %s, want one dimension and whole bytes", c.Path, t.Name, owner.Name, t.Info)
+		}
+		if _, ok := byName[name]; ok {
+			return fmt.Errorf("convert: %s: tensor %q is there twice, as it is and packed", c.Path, name)
+		}
+		made[t.Name] = p.tensor()
+		c.Packed = append(c.Packed, &p)
+	}
+	return nil
+}
+
 // newPacked gathers the parts of a matrix and compares their shapes.
 func newPacked(base, joint string, byName map[string]stored.Tensor) (*Packed, []string, error) {
 	p := &Packed{Name: base}
-	if joint == "." && !strings.HasSuffix(base, ".weight") && base != "weight" && !isMoment(base) {
+	if joint == "." && !isWeight(base) && !isMoment(base) {
 		p.Name = base + ".weight"
 	}
 	bad := func(format string, args ...any) (*Packed, []string, error) {
@@ -159,90 +197,25 @@ func (p *Packed) Bitmask() ([]byte, error) {
 		return nil, err
 	}
 	n := 0
-	for i := range p.Rows {
+	for i, kept := range m.RowCounts() {
 		if got := binary.LittleEndian.Uint64(offsets[8*i:]); got != uint64(n) {
 			return fail("row %d begins at element %d, row_offsets says %d", i, n, int64(got))
 		}
-		for _, v := range m.Row(i) {
-			n += bits.OnesCount8(v)
-		}
+		n += kept
 	}
 	return b, nil
 }
 
 // expand writes the matrix, +0 where nothing is kept.
 func (p *Packed) expand(w io.Writer) error {
-	mask, err := p.Bitmask()
+	b, err := p.Bitmask()
 	if err != nil {
 		return err
 	}
-	size := p.compressed.DType.Bits() / 8
-	e := &expander{w: w, mask: mask, size: size, rows: p.Rows, cols: p.Cols, line: make([]byte, p.Cols*size)}
+	m := &masks.Mask{Out: p.Rows, In: p.Cols, Bits: b}
+	e := &expander{w: w, rows: newPackedRows(m, p.compressed.DType.Bits()/8)}
 	if err := p.compressed.Emit(e); err != nil {
 		return err
 	}
-	return e.rest()
-}
-
-// expander puts the kept elements that are written to it in their places.
-type expander struct {
-	w                io.Writer
-	mask             []byte
-	size, rows, cols int
-	row, col         int
-	line             []byte
-	partial          bytes.Buffer
-}
-
-func (e *expander) Write(b []byte) (int, error) {
-	n := len(b)
-	if e.partial.Len() > 0 {
-		e.partial.Write(b)
-		b = bytes.Clone(e.partial.Bytes())
-		e.partial.Reset()
-	}
-	for ; len(b) >= e.size; b = b[e.size:] {
-		if err := e.seek(); err != nil {
-			return 0, err
-		}
-		copy(e.line[e.col*e.size:], b[:e.size])
-		e.col++
-	}
-	e.partial.Write(b)
-	return n, nil
-}
-
-// seek goes to the next kept place, writing the rows that it leaves. There is
-// one: the kept elements have been counted.
-func (e *expander) seek() error {
-	stride := (e.cols + 7) / 8
-	for e.row < e.rows {
-		for ; e.col < e.cols; e.col++ {
-			if e.mask[e.row*stride+e.col/8]>>(e.col%8)&1 != 0 {
-				return nil
-			}
-		}
-		if err := e.emit(); err != nil {
-			return err
-		}
-	}
-	return io.ErrShortBuffer
-}
-
-func (e *expander) emit() error {
-	_, err := e.w.Write(e.line)
-	clear(e.line)
-	e.row++
-	e.col = 0
-	return err
-}
-
-// rest writes the rows that are left.
-func (e *expander) rest() error {
-	for e.row < e.rows {
-		if err := e.emit(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return e.finish()
 }

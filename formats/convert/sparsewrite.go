@@ -23,7 +23,8 @@ import (
 //
 // which is the format sparse-bitmask of compressed-tensors. What is kept comes
 // from a mask, not from the values: -0 and zeros that are kept stay, and what a
-// mask prunes must be +0, so expanding gives the same bytes.
+// mask prunes must be +0, so expanding gives the same bytes. Of a moment of X, such
+// as exp_avg.X, there is only exp_avg.X.compressed: the rest is that of X.
 //
 // Source: vllm-project/compressed-tensors, compressors/sparse_compressors/
 // sparse_bitmask.py, release 0.9.
@@ -46,19 +47,16 @@ func (p *Plan) planSparse() error {
 	if p.Masks == nil {
 		return fmt.Errorf("convert: a sparse checkpoint needs masks")
 	}
-	var tensors, weights []stored.Tensor
+	var tensors []stored.Tensor
 	for _, o := range p.Outputs {
 		t := o.tensor
 		t.Info = o.Info
 		tensors = append(tensors, t)
-		if !isMoment(o.Name) {
-			weights = append(weights, t)
-		}
 	}
 	view := &Plan{Options: p.Options, Source: &Checkpoint{Path: p.Source.Path, Tensors: tensors, Config: p.Source.Config}}
 	var k *keeps
 	var err error
-	if view.model, err = recognise(view.Source, weights, p.Options.Arch); err != nil {
+	if view.model, err = recognise(view.Source, withoutMoments(tensors), p.Options.Arch); err != nil {
 		view.model = nil
 		k, err = view.marksByName(p.Masks)
 	} else {
@@ -68,19 +66,26 @@ func (p *Plan) planSparse() error {
 		return fmt.Errorf("convert: %w", err)
 	}
 	p.kept = make(map[string]packing)
-	for i, o := range p.Outputs {
-		marks := k.marks[o.Name]
-		for j := 0; marks == nil && j < len(p.Outputs); j++ {
-			w := &p.Outputs[j]
-			if isMoment(o.Name) && strings.HasSuffix(o.Name, "."+strip(w.Name)) && slices.Equal(o.Shape, w.Shape) {
-				marks = k.marks[w.Name]
-			}
+	names := make([]string, 0, len(k.marks))
+	for _, o := range p.Outputs {
+		if k.marks[o.Name] != nil {
+			names = append(names, o.Name)
 		}
-		if marks == nil || len(o.Shape) != 2 {
-			if marks != nil {
-				return fmt.Errorf("convert: tensor %q is %s, only matrices are packed: %w", o.Name, o.Info, ErrUnsupported)
-			}
+	}
+	shapes := make(map[string][]int)
+	for _, t := range tensors {
+		shapes[t.Name] = t.Shape
+	}
+	for _, o := range p.Outputs {
+		marks, moment := k.marks[o.Name], false
+		if owner := momentOf(o.Name, names); owner != "" && slices.Equal(o.Shape, shapes[owner]) {
+			marks, moment = k.marks[owner], true
+		}
+		if marks == nil {
 			continue
+		}
+		if len(o.Shape) != 2 {
+			return fmt.Errorf("convert: tensor %q is %s, only matrices are packed: %w", o.Name, o.Info, ErrUnsupported)
 		}
 		if b := o.DType.Bits(); b == 0 || b%8 != 0 {
 			return fmt.Errorf("convert: tensor %q: elements of %s are no whole bytes: %w", o.Name, o.DType, ErrUnsupported)
@@ -89,15 +94,35 @@ func (p *Plan) planSparse() error {
 		for _, m := range marks {
 			n -= m.mask.Total() - m.mask.Kept()
 		}
-		p.kept[o.Name] = packing{keeps: k, tensor: tensors[i], marks: marks, kept: n}
+		p.kept[o.Name] = packing{shape: o.Shape, marks: marks, kept: n, moment: moment}
 	}
 	return nil
+}
+
+// momentOf returns that of names which a state of an optimizer is of, "" if name
+// is no such state: the longest in which it ends, after a dot.
+func momentOf(name string, names []string) string {
+	owner := ""
+	if !isMoment(name) {
+		return owner
+	}
+	for _, w := range names {
+		if strings.HasSuffix(name, "."+strip(w)) && len(strip(w)) > len(strip(owner)) {
+			owner = w
+		}
+	}
+	return owner
 }
 
 // isMoment reports whether a name is that of a state of an optimizer.
 func isMoment(name string) bool {
 	first, _, _ := strings.Cut(name, ".")
 	return slices.Contains([]string{"m", "v", "exp_avg", "exp_avg_sq", "momentum_buffer"}, first) || slices.Contains(trainerKeys, first)
+}
+
+// withoutMoments returns the tensors that are no state of an optimizer.
+func withoutMoments(tensors []stored.Tensor) []stored.Tensor {
+	return slices.DeleteFunc(slices.Clone(tensors), func(t stored.Tensor) bool { return isMoment(t.Name) })
 }
 
 // marksByName places masks on tensors of their names and shapes.
@@ -117,33 +142,28 @@ func (p *Plan) marksByName(set *masks.Set) (*keeps, error) {
 
 // packing is how a matrix is written without what masks prune.
 type packing struct {
-	keeps  *keeps
-	tensor stored.Tensor
-	marks  []mark
-	kept   int
+	shape []int
+	marks []mark
+	kept  int
+	// moment says that the bitmask is that of the weight.
+	moment bool
 }
 
-// keep returns one byte for each element, 1 where it is kept.
-func (q packing) keep() []byte {
-	k := &keeps{marks: map[string][]mark{q.tensor.Name: q.marks}}
-	return k.of(q.tensor)
-}
-
-// packed returns the tensors that an output is written as: itself, or the four
-// of a sparse matrix.
+// packed returns the tensors that an output is written as: itself, or those of a
+// sparse matrix.
 func (p *Plan) packed(o Output) []stored.Tensor {
 	q, ok := p.kept[o.Name]
 	if !ok {
 		return []stored.Tensor{o.tensor}
 	}
 	rows, cols := o.Shape[0], o.Shape[1]
-	size := o.DType.Bits() / 8
+	joint := packedJoint(o.Name)
 	computed := func(end string, d formats.DType, shape []int, write func(w io.Writer) error) stored.Tensor {
 		n := int64(d.Bits() / 8)
 		for _, dim := range shape {
 			n *= int64(dim)
 		}
-		return stored.Tensor{Info: formats.Info{Name: o.Name + "." + end, DType: d, Shape: shape}, Bytes: n, Offset: -1, WriteTo: write}
+		return stored.Tensor{Info: formats.Info{Name: o.Name + joint + end, DType: d, Shape: shape}, Bytes: n, Offset: -1, WriteTo: write}
 	}
 	numbers := func(w io.Writer, list []int) error {
 		b := make([]byte, 0, 8*len(list))
@@ -153,40 +173,41 @@ func (p *Plan) packed(o Output) []stored.Tensor {
 		_, err := w.Write(b)
 		return err
 	}
+	compressed := computed(packedEnd, o.DType, []int{q.kept}, func(w io.Writer) error {
+		return o.tensor.Emit(&packer{w: w, name: o.Name, rows: newPackedRows(keptIn(q.shape, q.marks), o.DType.Bits()/8)})
+	})
+	if q.moment {
+		return []stored.Tensor{compressed}
+	}
 	return []stored.Tensor{
 		computed(bitmaskEnd, formats.U8, []int{rows, (cols + 7) / 8}, func(w io.Writer) error {
-			keep, line := q.keep(), make([]byte, (cols+7)/8)
-			for i := range rows {
-				clear(line)
-				for j, v := range keep[i*cols : (i+1)*cols] {
-					line[j/8] |= v << (j % 8)
-				}
-				if _, err := w.Write(line); err != nil {
-					return err
-				}
-			}
-			return nil
+			_, err := w.Write(keptIn(q.shape, q.marks).Bits)
+			return err
 		}),
-		computed(packedEnd, o.DType, []int{q.kept}, func(w io.Writer) error {
-			s := &packer{w: w, name: o.Name, keep: q.keep(), size: size, cols: cols}
-			if err := o.tensor.Emit(s); err != nil {
-				return err
-			}
-			return s.flush()
-		}),
+		compressed,
 		computed(offsetsEnd, formats.I64, []int{rows}, func(w io.Writer) error {
-			keep, offsets, n := q.keep(), make([]int, rows), 0
-			for i := range rows {
+			offsets, n := keptIn(q.shape, q.marks).RowCounts(), 0
+			for i, kept := range offsets {
 				offsets[i] = n
-				for _, v := range keep[i*cols : (i+1)*cols] {
-					n += int(v)
-				}
+				n += kept
 			}
 			return numbers(w, offsets)
 		}),
 		computed(shapeEnd, formats.I64, []int{2}, func(w io.Writer) error { return numbers(w, o.Shape) }),
 	}
 }
+
+// packedJoint stands between the name of a matrix and what its parts are called:
+// a dot, but a dot after another name than X.weight says that the matrix is its
+// weight.
+func packedJoint(name string) string {
+	if isWeight(name) || isMoment(name) {
+		return "."
+	}
+	return "_"
+}
+
+func isWeight(name string) bool { return name == "weight" || strings.HasSuffix(name, ".weight") }
 
 // packedBytes returns how many bytes an output takes as it is written.
 func (p *Plan) packedBytes(o Output) int64 {
@@ -207,60 +228,6 @@ func (p *Plan) StoredBytes() int64 {
 		n += p.packedBytes(o)
 	}
 	return n
-}
-
-// packer lets through the kept elements of what is written to it. A pruned one
-// that is not zero, every bit, is an error.
-type packer struct {
-	w          io.Writer
-	name       string
-	keep       []byte
-	size, cols int
-	element    int
-	rest, out  []byte
-}
-
-func (s *packer) Write(b []byte) (int, error) {
-	n := len(b)
-	if len(s.rest) > 0 {
-		s.rest = append(s.rest, b...)
-		b, s.rest = s.rest, nil
-	}
-	for ; len(b) >= s.size; b = b[s.size:] {
-		e := b[:s.size]
-		if s.keep[s.element] != 0 {
-			s.out = append(s.out, e...)
-		} else if !isZero(e) {
-			return 0, fmt.Errorf("tensor %q: element (%d, %d) is pruned and not +0; \"mask apply\" makes it so", s.name, s.element/s.cols, s.element%s.cols)
-		}
-		s.element++
-		if len(s.out) >= 1<<20 {
-			if err := s.flush(); err != nil {
-				return 0, err
-			}
-		}
-	}
-	s.rest = append([]byte(nil), b...)
-	return n, nil
-}
-
-// isZero reports whether all bytes of an element are zero.
-func isZero(e []byte) bool {
-	if len(e) == 4 {
-		return binary.LittleEndian.Uint32(e) == 0
-	}
-	for _, v := range e {
-		if v != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-func (s *packer) flush() error {
-	_, err := s.w.Write(s.out)
-	s.out = s.out[:0]
-	return err
 }
 
 // sparsityConfig is what config.json says of a packed checkpoint, under
