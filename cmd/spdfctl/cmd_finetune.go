@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,8 +25,11 @@ type finetuneConfig struct {
 	From     string `yaml:"from"`      // run or checkpoint to start from
 	Data     string `yaml:"data"`      // examples to train on
 	Dev      string `yaml:"dev"`       // examples to validate on
+	Task     string `yaml:"task"`      // what both are; empty: by their names
 	Epochs   int    `yaml:"epochs"`    // passes over the data, unless max_steps says otherwise
 	KeepMask bool   `yaml:"keep_mask"` // the sparse arm: the mask stays
+
+	GroupByLength bool `yaml:"group_by_length"` // batches of examples of like length
 
 	LoRARank    int     `yaml:"lora_rank"`    // 0: all weights learn
 	LoRAAlpha   float64 `yaml:"lora_alpha"`   // the update is scaled by alpha / rank
@@ -61,10 +65,13 @@ from then on. With --keep-mask they stay pruned. With --lora-rank the model is
 frozen and only low-rank updates of some matrices learn; the checkpoints hold the
 merged weights and, beside them, the factors in adapter.safetensors.
 
-The data is E2E CSV (mr,ref) or JSON Lines ("prompt", "completion"), also as
-.gz. Meaning representations of E2E become prompts as in LoRA's experiments.`,
+The data is E2E CSV, WebNLG XML or JSON, DART JSON or XML, SciTLDR, or one's own:
+JSON Lines with "prompt" and "completion" or "references", or a table with the
+columns prompt and completion; a file, also .gz, a folder, or a .tar.gz. Its name
+says which, or --task does: .csv is E2E unless --task table is given. Records
+become prompts as in LoRA's experiments; docs/training.md has the details.`,
 		Example: `  spdfctl finetune --from runs/sparse --data trainset.csv.gz --dev devset.csv.gz -o runs/sparse-e2e
-  spdfctl finetune --from runs/sparse --data train.jsonl --keep-mask --epochs 3 --lr 5e-5 -o runs/sparse-arm`,
+  spdfctl finetune --from runs/sparse --task table --data train.csv --keep-mask --group-by-length -o runs/sparse-arm`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := load(cmd, flags, &cfg); err != nil {
@@ -88,6 +95,8 @@ func (cfg *finetuneConfig) define(f *pflag.FlagSet) {
 	f.StringVar(&cfg.From, "from", cfg.From, "run or checkpoint directory to start from")
 	f.StringVar(&cfg.Data, "data", cfg.Data, "examples to train on: .csv (E2E), .json (DART), .xml (WebNLG) or .jsonl, also .gz, a folder or a .tar.gz of them")
 	f.StringVar(&cfg.Dev, "dev", cfg.Dev, "examples to validate on")
+	f.StringVar(&cfg.Task, "task", cfg.Task, "what the data is: "+strings.Join(nlg.Tasks(), ", ")+" (default: by its name)")
+	f.BoolVar(&cfg.GroupByLength, "group-by-length", cfg.GroupByLength, "batches of examples of like length, with less padding")
 	f.IntVar(&cfg.Epochs, "epochs", cfg.Epochs, "passes over the data (unless --max-steps is given)")
 	f.BoolVar(&cfg.KeepMask, "keep-mask", cfg.KeepMask, "keep the mask: sparse fine-tuning")
 	f.IntVar(&cfg.LoRARank, "lora-rank", cfg.LoRARank, "freeze the model and train updates of this rank (0: train all weights)")
@@ -119,6 +128,12 @@ func (cfg *finetuneConfig) resolve(examples int) error {
 	return nil
 }
 
+// tuneSeqLen is the length of sequences where none is asked for: 512, as in the
+// paper, or what the model takes.
+//
+// Source: fine-tuning FLOPs of table 3, Thangarasa et al., "SPDF", UAI 2023.
+func tuneSeqLen(c gpt.Config) int { return min(c.NCtx, 512) }
+
 // maxEpochs keeps the number of steps inside an int.
 const maxEpochs = 1 << 20
 
@@ -129,6 +144,8 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, flags runFlags) 
 		return s, usageErrorf("-o is missing: the run directory to write")
 	case cfg.From == "":
 		return s, usageErrorf("finetune: --from is missing: the run or checkpoint to start from")
+	case cfg.Task != "" && !slices.Contains(nlg.Tasks(), cfg.Task):
+		return s, usageErrorf("finetune: --task %q is none of %s", cfg.Task, strings.Join(nlg.Tasks(), ", "))
 	case cfg.Data == "":
 		return s, usageErrorf("finetune: --data is missing: the examples to train on")
 	}
@@ -149,21 +166,24 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, flags runFlags) 
 		return s, err
 	}
 	if cfg.SeqLen == 0 {
-		cfg.SeqLen = m.Config.NCtx
+		cfg.SeqLen = tuneSeqLen(m.Config)
 	}
 	if cfg.SeqLen > m.Config.NCtx {
 		return s, usageErrorf("finetune: seq_len is %d, the model has %d positions", cfg.SeqLen, m.Config.NCtx)
 	}
-	source, err := a.openExamples(cfg.Data, tok, eot, cfg.SeqLen, cfg.Seed)
+	source, err := a.openExamples(cfg.Task, cfg.Data, tok, eot, cfg.SeqLen, cfg.Seed)
 	if err != nil {
 		return s, err
 	}
 	if err := cfg.resolve(source.Len()); err != nil {
 		return s, err
 	}
+	if cfg.GroupByLength {
+		source.GroupByLength(cfg.BatchSize)
+	}
 	r := &train.Run{Dir: flags.out, Config: cfg.Config, Model: m, Train: source, EOS: int(eot), SaveFiles: tokenizerSaver(tok)}
 	if cfg.Dev != "" {
-		if r.Valid, err = a.openExamples(cfg.Dev, tok, eot, cfg.SeqLen, cfg.Seed); err != nil {
+		if r.Valid, err = a.openExamples(cfg.Task, cfg.Dev, tok, eot, cfg.SeqLen, cfg.Seed); err != nil {
 			return s, err
 		}
 	}
@@ -235,8 +255,8 @@ func withPresetPathHint(path string, err error) error {
 
 // openExamples reads the examples of a set, says what it leaves out, and frames
 // them for the model.
-func (a *app) openExamples(path string, tok *bpe.Tokenizer, eot int32, seqLen int, seed uint64) (*data.Examples, error) {
-	set, err := readSet("", path)
+func (a *app) openExamples(task, path string, tok *bpe.Tokenizer, eot int32, seqLen int, seed uint64) (*data.Examples, error) {
+	set, err := readSet(task, path)
 	if err != nil {
 		return nil, err
 	}

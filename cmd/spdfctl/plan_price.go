@@ -309,14 +309,14 @@ func (r *pricer) finetune(ctx context.Context, x *phase, o *options, price *phas
 		return m, err
 	}
 	if cfg.SeqLen == 0 {
-		cfg.SeqLen = m.config.NCtx
+		cfg.SeqLen = tuneSeqLen(m.config)
 	}
 	if cfg.SeqLen > m.config.NCtx {
 		return m, fmt.Errorf("seq_len is %d, the model has %d positions", cfg.SeqLen, m.config.NCtx)
 	}
 	examples := x.Expect.Examples
 	if examples == 0 && cfg.MaxSteps == 0 && cfg.MaxTokens == 0 {
-		if examples, err = countTexts("", cfg.Data); err != nil {
+		if examples, err = countTexts(cfg.Task, cfg.Data); err != nil {
 			return m, err
 		}
 	}

@@ -7,7 +7,8 @@
 //   - WebNLG (ReadWebNLG, ReadWebNLGJSON) and DART (ReadDART, ReadDARTXML);
 //   - SciTLDR (ReadSciTLDR);
 //   - JSON Lines (ReadJSONL): {"prompt": …, "completion": …} or
-//     {"prompt": …, "references": […]}.
+//     {"prompt": …, "references": […]};
+//   - CSV tables (ReadTable) with the columns prompt and completion.
 //
 // ReadSet reads any of them, from files, folders and archives, with prompts as
 // LoRA's pipeline writes them, and counts what it leaves out. Passages and

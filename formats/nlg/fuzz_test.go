@@ -59,6 +59,33 @@ func writeRecord(b *bytes.Buffer, fields ...string) {
 	b.WriteString("\r\n")
 }
 
+// FuzzTable checks that what ReadTable accepts survives writing and reading.
+func FuzzTable(f *testing.F) {
+	f.Add([]byte("prompt,completion\na,b\n"))
+	f.Add([]byte("\ufeffid,completion,prompt\r\n1,\"two\nlines\",\"a \"\"b\"\"\"\r\n"))
+	f.Add([]byte("prompt,prompt,completion\na,b,c\n"))
+	f.Add([]byte("prompt,completion\n\"open\n"))
+	f.Add([]byte("prompt,completion\n\xff,x\n,y\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		rows, err := nlg.ReadTable(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		var b bytes.Buffer
+		writeRecord(&b, "prompt", "completion")
+		for _, row := range rows {
+			writeRecord(&b, append([]string{row.Source}, row.References...)...)
+		}
+		again, err := nlg.ReadTable(&b)
+		if err != nil {
+			t.Fatalf("reading what was written: %v", err)
+		}
+		if d := cmp.Diff(rows, again); d != "" {
+			t.Fatalf("-first +again:\n%s", d)
+		}
+	})
+}
+
 // FuzzJSONL checks that what ReadJSONL accepts has a text for every example.
 func FuzzJSONL(f *testing.F) {
 	f.Add([]byte(`{"prompt":"p","completion":"c"}`))

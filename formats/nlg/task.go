@@ -20,10 +20,11 @@ var taskReaders = map[string]map[string]func(io.Reader) (Set, error){
 	"dart":    {".json": ReadDART, ".xml": ReadDARTXML},
 	"scitldr": {".jsonl": ReadSciTLDR},
 	"jsonl":   {".jsonl": readJSONLSet},
+	"table":   {".csv": readTableSet},
 }
 
 // Tasks lists the tasks of ReadSet.
-func Tasks() []string { return []string{"e2e", "webnlg", "dart", "scitldr", "jsonl"} }
+func Tasks() []string { return []string{"e2e", "webnlg", "dart", "scitldr", "jsonl", "table"} }
 
 // TaskOf guesses the task of a data set from its name: .csv is e2e, .jsonl jsonl,
 // .json dart, and .xml, a folder and an archive webnlg. It returns "" for others.
@@ -51,7 +52,8 @@ func TaskOf(name string) string {
 //   - webnlg: XML, see ReadWebNLG, or JSON, see ReadWebNLGJSON;
 //   - dart: JSON, see ReadDART, or XML, see ReadDARTXML;
 //   - scitldr: JSON Lines, see ReadSciTLDR;
-//   - jsonl: JSON Lines, see ReadJSONL.
+//   - jsonl: JSON Lines, see ReadJSONL;
+//   - table: CSV with the columns prompt and completion, see ReadTable.
 //
 // A file may be packed (.gz). name may also be a folder or a .tar.gz archive: all
 // files of the task below it are one set, in the order of their paths;

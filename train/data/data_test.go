@@ -152,3 +152,51 @@ func TestExamples(t *testing.T) {
 		t.Error("an empty list is accepted")
 	}
 }
+
+// TestGroupByLength: over whole epochs every example comes as often as without
+// groups, batches have far less padding, and a batch is the same however it is cut.
+func TestGroupByLength(t *testing.T) {
+	const n, batch = 256, 4 // the stream of two pools is one epoch
+	list := make([]Example, n)
+	for i := range list {
+		list[i] = Example{Tokens: make([]int32, 2+i*37%n), Prompt: 1}
+		list[i].Tokens[0] = int32(i)
+	}
+	padding := func(group bool) (pad int, seen []int) {
+		x, err := NewExamples(list, 1000, 0, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if group {
+			x.GroupByLength(batch)
+		}
+		seen = make([]int, n)
+		for lo := 0; lo < 2*n; lo += batch {
+			b, err := x.Batch(lo, lo+batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			half, err := x.Batch(lo+batch/2, lo+batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range batch {
+				first := b.IDs[i*b.T]
+				seen[first]++
+				pad += b.T - (len(list[first].Tokens) - 1)
+				if i >= batch/2 && half.IDs[(i-batch/2)*half.T] != first {
+					t.Fatalf("group %v: example %d of batch %d depends on where the batch is cut", group, i, lo/batch)
+				}
+			}
+		}
+		return pad, seen
+	}
+	plain, each := padding(false)
+	grouped, seen := padding(true)
+	if grouped*4 > plain {
+		t.Errorf("%d ids of padding, without groups %d: not a quarter", grouped, plain)
+	}
+	if !slices.Equal(each, seen) || slices.Min(seen) != 2 {
+		t.Errorf("two epochs deal the examples %v times, without groups %v", seen, each)
+	}
+}

@@ -1,6 +1,9 @@
 package data
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Example is one fine-tuning example: the loss counts the tokens from Prompt on.
 type Example struct {
@@ -11,9 +14,10 @@ type Example struct {
 // Examples deals examples in a random order that changes every epoch, padded
 // to the longest of a batch.
 type Examples struct {
-	list []Example
-	seed uint64
-	pad  int32
+	list  []Example
+	seed  uint64
+	pad   int32
+	batch int // > 0: batches are of like lengths
 }
 
 // NewExamples returns a source over list. Examples longer than maxLen tokens
@@ -48,12 +52,50 @@ func (x *Examples) MeanLen() int {
 	return (sum + len(x.list) - 1) / len(x.list)
 }
 
+// poolBatches is how many batches of the shuffled stream are sorted together.
+const poolBatches = 32
+
+// GroupByLength makes the batches of batch examples, which begin at multiples of
+// it, of examples of like length, so that little of a batch is padding. The shuffled
+// stream is cut into pools of 32 batches; a pool is sorted by length, cut into
+// batches, and these are shuffled. An epoch still deals every example once, up to
+// the pool that it shares with the next, and the order still depends on nothing
+// but the seed.
+func (x *Examples) GroupByLength(batch int) { x.batch = batch }
+
+// order returns which examples stand at lo to hi of the stream.
+func (x *Examples) order(lo, hi int) []int {
+	out := make([]int, 0, hi-lo)
+	if x.batch == 0 {
+		for i := lo; i < hi; i++ {
+			out = append(out, place(i, len(x.list), x.seed))
+		}
+		return out
+	}
+	size := poolBatches * x.batch
+	for pool := lo / size; pool*size < hi; pool++ {
+		members := make([]int, size)
+		for i := range members {
+			members[i] = place(pool*size+i, len(x.list), x.seed)
+		}
+		slices.SortStableFunc(members, func(a, b int) int { return len(x.list[a].Tokens) - len(x.list[b].Tokens) })
+		batches := newPermutation(poolBatches, x.seed^poolSalt, pool)
+		for i := max(lo-pool*size, 0); i < min(hi-pool*size, size); i++ {
+			out = append(out, members[batches.at(i/x.batch)*x.batch+i%x.batch])
+		}
+	}
+	return out
+}
+
+// poolSalt sets the order of batches apart from the order of examples.
+const poolSalt = 0x9e3779b97f4a7c15
+
 // Batch returns examples lo to hi of the shuffled stream.
 func (x *Examples) Batch(lo, hi int) (*Batch, error) {
 	list := make([]Example, hi-lo)
 	longest := 0
-	for i := range list {
-		list[i] = x.list[place(lo+i, len(x.list), x.seed)]
+	for i, at := range x.order(lo, hi) {
+		list[i] = x.list[at]
 		longest = max(longest, len(list[i].Tokens)-1)
 	}
 	return pack(list, longest, x.pad), nil
