@@ -113,11 +113,13 @@ func RandomPattern(t Target, kept int, p Pattern, rows bool, seed uint64) (*Mask
 	if err != nil {
 		return nil, err
 	}
-	draws := randomScores(t, p, seed)
-	if p.Kind == Block {
-		pickBlocks(m, kept, p, draws)
-	} else {
-		pick(m, kept, split(p, rows), draws)
+	switch p.Kind {
+	case NofM:
+		keepSmallestOfGroups(m, kept/p.unit(t), p.B, streamKey(seed, t.Name, t.Part))
+	case Block:
+		pickBlocks(m, kept, p, randomScores(t, p, seed))
+	default:
+		pick(m, kept, split(p, rows), randomScores(t, p, seed))
 	}
 	return m, nil
 }

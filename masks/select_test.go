@@ -89,3 +89,26 @@ func TestSplitMix(t *testing.T) {
 		}
 	}
 }
+
+// The groups of a random N:M mask are those of Magnitude on the draws turned
+// round.
+func TestRandomGroups(t *testing.T) {
+	for _, c := range []struct{ n, m, out, in int }{
+		{0, 4, 3, 8}, {1, 4, 3, 8}, {2, 4, 5, 64}, {3, 4, 5, 64}, {4, 4, 2, 8}, {2, 4, 7, 12}, {1, 3, 4, 33}, {4, 8, 3, 40}, {7, 8, 3, 24}, {15, 32, 2, 96}, {40, 64, 2, 64}, {30, 100, 3, 300},
+	} {
+		p := Pattern{NofM, 1, c.m}
+		target := Target{Name: "w", Out: c.out, In: c.in}
+		kept := c.n * target.Total() / c.m
+		got, err := RandomPattern(target, kept, p, false, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := Magnitude(target, kept, p, false, Scores{Wide: randomScores(target, p, 3)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !got.Equal(want) {
+			t.Errorf("%d:%d of (%d, %d): other weights", c.n, c.m, c.out, c.in)
+		}
+	}
+}

@@ -295,7 +295,7 @@ func (a *app) writePlan(ctx context.Context, p *convert.Plan, out string, r *con
 			return withHint(fmt.Errorf("convert: %s: exists", r.MaskFile), "--force replaces it")
 		}
 	}
-	bar := a.startProgress("convert", "bytes", p.Bytes)
+	bar := a.startProgress("convert", "bytes", p.StoredBytes())
 	defer bar.Close()
 	if err := p.Write(ctx, out, f.force, func(done int64) { bar.Set(done, "") }); err != nil {
 		if errors.Is(err, fs.ErrExist) {
