@@ -26,10 +26,11 @@ func newKernelsBenchCmd(a *app) *cobra.Command {
 		Use:   "bench",
 		Short: "Time the kernels against this CPU's peak and other libraries",
 		Long: `Bench times the products of a linear layer with the kernel set in use: the three
-dense ones of a training step and, at every sparsity above 0, the sparse ones.
+dense ones of a training step, in float32 and, where the set has it, with factors
+in bf16; and, at every sparsity above 0, the sparse ones.
 GFLOP/s counts the multiply-adds that are carried out, two FLOPs each; SPEEDUP is
-the time of the dense product of the same form divided by this. PEAK is what
-multiply-adds on registers alone reach, on all threads.
+the time of the dense float32 product of the same form divided by this. PEAK is
+what multiply-adds on registers alone reach, on all threads, bf16 ones of theirs.
 
 --against loads a shared library, such as OpenBLAS, BLIS or oneDNN, at run time
 and times its float32 product beside ours, on as many threads; it may be given
@@ -153,6 +154,7 @@ type benchReport struct {
 	KernelSet string          `json:"kernel_set"`
 	Threads   int             `json:"threads"`
 	Peak      float64         `json:"peak_gflops"`
+	BF16Peak  float64         `json:"bf16_peak_gflops,omitempty"` // 0: the set has no bf16
 	Bandwidth float64         `json:"memory_gbytes_per_second"`
 	Kernels   []kernelTiming  `json:"kernels"`
 	Against   []libraryTiming `json:"against"`
@@ -180,6 +182,9 @@ func (a *app) benchKernels(ctx context.Context, shapes []kerneltest.Shape, spars
 		}
 	}
 	r.Peak = kerneltest.Peak(kernels.Current(), benchBudget) / 1e9
+	if kernels.BF16.Available() == nil {
+		r.BF16Peak = kerneltest.BF16Peak(kernels.Current(), benchBudget) / 1e9
+	}
 	r.Bandwidth = kerneltest.Bandwidth(kernels.Current(), benchBudget) / 1e9
 	p := a.startProgress("kernels bench", "shapes", int64(len(shapes)))
 	for i, s := range shapes {
@@ -199,6 +204,10 @@ func (a *app) benchKernels(ctx context.Context, shapes []kerneltest.Shape, spars
 func (r *benchReport) bench(ctx context.Context, s kerneltest.Shape, sparsities []masks.Sparsity, libraries []*sgemmLibrary) error {
 	work := kerneltest.NewDense(s)
 	calls := []func(){work.DenseForward, work.DenseBackwardInput, work.DenseBackwardWeight}
+	if r.BF16Peak > 0 {
+		calls = append(calls, work.BF16Forward, work.BF16BackwardInput, work.BF16BackwardWeight)
+	}
+	library := len(calls)
 	var pause time.Duration
 	for _, l := range libraries {
 		calls = append(calls, func() { work.ForwardWith(l.multiply) })
@@ -218,19 +227,24 @@ func (r *benchReport) bench(ctx context.Context, s kerneltest.Shape, sparsities 
 	if err != nil {
 		return err
 	}
-	add := func(name string, sparsity, density float64, t, dense time.Duration) {
+	add := func(name string, peak, sparsity, density float64, t, dense time.Duration) {
 		rate := s.FLOPs(density) / t.Seconds() / 1e9
 		r.Kernels = append(r.Kernels, kernelTiming{
 			Kernel: name, Tokens: s.Tokens, In: s.In, Out: s.Out, Sparsity: sparsity,
-			GFLOPS: rate, PercentOfPeak: 100 * rate / r.Peak,
+			GFLOPS: rate, PercentOfPeak: 100 * rate / peak,
 			SpeedupOverDense: dense.Seconds() / t.Seconds(),
 		})
 	}
 	for i, name := range []string{"dense", "dense_backward_input", "dense_backward_weight"} {
-		add(name, 0, 1, times[i], times[i])
+		add(name, r.Peak, 0, 1, times[i], times[i])
+	}
+	if r.BF16Peak > 0 {
+		for i, name := range []string{"dense_bf16", "dense_bf16_backward_input", "dense_bf16_backward_weight"} {
+			add(name, r.BF16Peak, 0, 1, times[3+i], times[i])
+		}
 	}
 	for i, l := range libraries {
-		r.Against = append(r.Against, libraryTiming{l.path, s.Tokens, s.In, s.Out, s.FLOPs(1) / times[3+i].Seconds() / 1e9})
+		r.Against = append(r.Against, libraryTiming{l.path, s.Tokens, s.In, s.Out, s.FLOPs(1) / times[library+i].Seconds() / 1e9})
 	}
 	times, dense := times[sparse:], times[:3]
 	for i, level := range sparsities {
@@ -238,7 +252,7 @@ func (r *benchReport) bench(ctx context.Context, s kerneltest.Shape, sparsities 
 			continue
 		}
 		for j, name := range []string{"sparse_forward", "sparse_backward_input", "sparse_backward_weight"} {
-			add(name, level.Float64(), densities[i], times[j], dense[j])
+			add(name, r.Peak, level.Float64(), densities[i], times[j], dense[j])
 		}
 		times = times[3:]
 	}
@@ -247,7 +261,7 @@ func (r *benchReport) bench(ctx context.Context, s kerneltest.Shape, sparsities 
 
 // rounded returns r with the digits that a timing can mean.
 func (r benchReport) rounded() benchReport {
-	r.Peak, r.Bandwidth = round2(r.Peak), round2(r.Bandwidth)
+	r.Peak, r.BF16Peak, r.Bandwidth = round2(r.Peak), round2(r.BF16Peak), round2(r.Bandwidth)
 	for i := range r.Kernels {
 		t := &r.Kernels[i]
 		t.GFLOPS, t.PercentOfPeak, t.SpeedupOverDense = round2(t.GFLOPS), round2(t.PercentOfPeak), round2(t.SpeedupOverDense)
@@ -259,8 +273,12 @@ func (r benchReport) rounded() benchReport {
 }
 
 func (a *app) printBench(r benchReport) error {
-	fmt.Fprintf(a.stdout, "cpu: %s; set: %s; threads: %d; peak: %.1f GFLOP/s; memory: %.1f GB/s; 1 multiply-add = 2 FLOPs\n\n",
-		r.CPU, r.KernelSet, r.Threads, r.Peak, r.Bandwidth)
+	half := ""
+	if r.BF16Peak > 0 {
+		half = fmt.Sprintf(", bf16 %.1f", r.BF16Peak)
+	}
+	fmt.Fprintf(a.stdout, "cpu: %s; set: %s; threads: %d; peak: %.1f GFLOP/s%s; memory: %.1f GB/s; 1 multiply-add = 2 FLOPs\n\n",
+		r.CPU, r.KernelSet, r.Threads, r.Peak, half, r.Bandwidth)
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KERNEL\tTOKENS\tIN\tOUT\tSPARSITY\tGFLOP/S\tOF PEAK\tSPEEDUP")
 	dense := map[[3]int]float64{}
