@@ -21,13 +21,17 @@ var precisionNames = []string{"f32", "bf16"}
 // String returns f32 or bf16.
 func (p Precision) String() string { return precisionNames[p] }
 
-// ParsePrecision returns the precision of a name, f32 or bf16.
-func ParsePrecision(name string) (Precision, error) {
-	i := slices.Index(precisionNames, name)
+// MarshalText returns what String does.
+func (p Precision) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText is the inverse. It returns an error for any other text.
+func (p *Precision) UnmarshalText(text []byte) error {
+	i := slices.Index(precisionNames, string(text))
 	if i < 0 {
-		return 0, fmt.Errorf("kernels: precision %q is neither f32 nor bf16", name)
+		return fmt.Errorf("kernels: precision %q is neither f32 nor bf16", text)
 	}
-	return Precision(i), nil
+	*p = Precision(i)
+	return nil
 }
 
 // Available returns an error if the set in use cannot multiply in this
@@ -37,9 +41,9 @@ func (p Precision) Available() error {
 		return nil
 	}
 	if !slices.Contains(CPUFeatures(), "avx512_bf16") {
-		return fmt.Errorf("kernels: precision bf16: set %q needs avx512_bf16, which this CPU lacks", current.Name)
+		return fmt.Errorf("kernels: precision bf16: set %q needs avx512_bf16, which this CPU lacks; set \"go\" does without it, slowly", current.Name)
 	}
-	return fmt.Errorf("kernels: precision bf16: set %q has no bf16 products", current.Name)
+	return fmt.Errorf("kernels: precision bf16: set %q has no bf16 products, unlike sets \"go\" and \"avx512\"", current.Name)
 }
 
 // GemmNN is the product of that name with factors rounded to p. Up to four rows

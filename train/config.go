@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spdfctl/spdfctl/kernels"
 	"github.com/spdfctl/spdfctl/masks"
 	"github.com/spdfctl/spdfctl/train/optim"
 )
@@ -41,6 +42,8 @@ type Config struct {
 	ZLoss          float64 `yaml:"z_loss"`                 // weight of log²Z
 	LabelSmoothing float64 `yaml:"label_smoothing"`        // probability spread over the vocabulary
 	Recompute      bool    `yaml:"gradient_checkpointing"` // activations of a block are computed again
+
+	Precision kernels.Precision `yaml:"precision"` // of dense products: f32 or bf16
 
 	OnNonFinite string  `yaml:"on_non_finite"` // stop, skip or rollback
 	OnSpike     string  `yaml:"on_spike"`      // likewise
@@ -209,6 +212,9 @@ func (c Config) Validate() error {
 		if err := c.denseSchedule().Validate(); err != nil {
 			return fmt.Errorf("after densify_at: %w", err)
 		}
+	}
+	if err := c.Precision.Available(); err != nil {
+		return err
 	}
 	return c.Schedule().Validate()
 }

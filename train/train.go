@@ -113,6 +113,7 @@ func (r *Run) configureModel() {
 		ZLoss: r.Config.ZLoss, LabelSmoothing: r.Config.LabelSmoothing,
 		Recompute: r.Config.Recompute,
 	}
+	r.Model.SetPrecision(r.Config.Precision)
 }
 
 // price renews the FLOPs of one sequence after a change of the masks.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spdfctl/spdfctl/formats"
 	"github.com/spdfctl/spdfctl/formats/npz"
+	"github.com/spdfctl/spdfctl/kernels"
 	"github.com/spdfctl/spdfctl/train/gpt"
 )
 
@@ -25,6 +26,7 @@ func newEvalLogitsCmd(a *app) *cobra.Command {
 	var (
 		path, out string
 		force     bool
+		precision kernels.Precision
 	)
 	cmd := &cobra.Command{
 		Use:   "logits MODEL --data ids.json [-o OUT.npy]",
@@ -42,6 +44,9 @@ through the model and writes the logits of every position as float32 in NumPy's
 			if out == "" && !a.json {
 				return usageErrorf("eval logits: -o OUT.npy or --json is needed")
 			}
+			if err := precision.Available(); err != nil {
+				return fmt.Errorf("eval logits: %w", err)
+			}
 			rows, err := readJSONIDs(path)
 			if err != nil {
 				return err
@@ -57,6 +62,7 @@ through the model and writes the logits of every position as float32 in NumPy's
 			if err != nil {
 				return err
 			}
+			m.SetPrecision(precision)
 			b, t, v := len(rows), len(rows[0]), m.Config.VocabSize
 			if b*t > maxLogits/v {
 				return fmt.Errorf("eval: %s: %d ids make %d logits, limit %d", path, b*t, b*t*v, maxLogits)
@@ -83,6 +89,7 @@ through the model and writes the logits of every position as float32 in NumPy's
 	f.StringVar(&path, "data", "", ".json list of token ids, or list of lists")
 	f.StringVarP(&out, "out", "o", "", ".npy file to write")
 	f.BoolVar(&force, "force", false, "replace an existing file")
+	precisionVar(f, &precision)
 	return cmd
 }
 

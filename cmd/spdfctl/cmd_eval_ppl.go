@@ -16,6 +16,7 @@ import (
 	"github.com/spdfctl/spdfctl/eval"
 	"github.com/spdfctl/spdfctl/formats"
 	"github.com/spdfctl/spdfctl/formats/nlg"
+	"github.com/spdfctl/spdfctl/kernels"
 )
 
 // pplFlags are the flags of "eval ppl".
@@ -23,6 +24,7 @@ type pplFlags struct {
 	path, documents, bos, each string
 	window, stride             int
 	force                      bool
+	precision                  kernels.Precision
 }
 
 func newEvalPPLCmd(a *app) *cobra.Command {
@@ -54,6 +56,7 @@ tokens over all words or bytes.`,
 	f.StringVar(&flags.documents, "documents", documentsWhole, "what a document is: "+strings.Join(documentKinds(), ", "))
 	f.StringVar(&flags.each, "per-document", "", "write the result of every document to this file, as JSON Lines")
 	f.BoolVar(&flags.force, "force", false, "replace the file named by --per-document")
+	precisionVar(f, &flags.precision)
 	return cmd
 }
 
@@ -66,10 +69,14 @@ func (a *app) evalPPL(ctx context.Context, model string, flags pplFlags) error {
 	case flags.bos != eval.BOSNone && flags.bos != eval.BOSEndOfText:
 		return usageErrorf("eval ppl: --bos %q is neither %s nor %s", flags.bos, eval.BOSNone, eval.BOSEndOfText)
 	}
+	if err := flags.precision.Available(); err != nil {
+		return fmt.Errorf("eval ppl: %w", err)
+	}
 	m, tok, err := loadModelMaybeTokenizer(model, flags.path)
 	if err != nil {
 		return err
 	}
+	m.SetPrecision(flags.precision)
 	data, err := readDocuments(flags.path, flags.documents, tok)
 	if err != nil {
 		return err

@@ -40,7 +40,8 @@ times are medians; a busy machine shows in them.
 --step MODEL times whole training steps of a model instead, one sparsity after
 the other: tokens/s, model FLOP/s by the ledger of "flops report", the parts of a
 step, the CPU time of every kernel by a sampling profile of a further second, the
-peak of the memory and the allocations of a step. MODEL gives the shape only.`,
+peak of the memory and the allocations of a step. MODEL gives the shape only. The
+peak is that of float32, whatever --precision.`,
 		Example: `  spdfctl kernels bench --shapes 1024x2048x8192 --sparsity 0.5,0.75,0.9 --json
   spdfctl kernels bench --threads 1 --sparsity 0 --against libopenblas.so.0
   spdfctl kernels bench --step gpt2 --batch 4 --seq-len 256 --sparsity 0,0.75`,
@@ -58,7 +59,7 @@ peak of the memory and the allocations of a step. MODEL gives the shape only.`,
 				}
 				return a.benchSteps(cmd.Context(), step, levels)
 			}
-			for _, name := range []string{"batch", "seq-len"} {
+			for _, name := range []string{"batch", "seq-len", "precision"} {
 				if cmd.Flags().Changed(name) {
 					return usageErrorf("kernels bench: --%s belongs to --step", name)
 				}
@@ -80,6 +81,7 @@ peak of the memory and the allocations of a step. MODEL gives the shape only.`,
 	f.StringArrayVar(&against, "against", nil, "shared library with cblas_sgemm or dnnl_sgemm to time beside ours (may be repeated)")
 	f.StringVar(&step.model, "step", "", "time whole training steps of this model")
 	f.IntVar(&step.batch, "batch", 4, "with --step: sequences of a step")
+	precisionVar(f, &step.precision)
 	f.IntVar(&step.seqLen, "seq-len", 0, "with --step: tokens of a sequence (0: 256, or the longest of the model)")
 	return cmd
 }

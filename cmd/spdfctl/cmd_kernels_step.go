@@ -22,6 +22,7 @@ import (
 type stepFlags struct {
 	model         string
 	batch, seqLen int
+	precision     kernels.Precision
 }
 
 // stepTiming is one line of "kernels bench --step --json".
@@ -66,6 +67,9 @@ func (a *app) benchSteps(ctx context.Context, flags stepFlags, sparsities []mask
 		flags.seqLen = min(defaultStepSeqLen, c.NCtx)
 	case flags.seqLen < 1 || flags.seqLen > c.NCtx:
 		return usageErrorf("kernels bench: --seq-len %d, the model has positions for %d", flags.seqLen, c.NCtx)
+	}
+	if err := flags.precision.Available(); err != nil {
+		return fmt.Errorf("kernels bench: %w", err)
 	}
 	peak := kerneltest.Peak(kernels.Current(), benchBudget) / 1e9
 	var steps []stepTiming
@@ -112,6 +116,7 @@ func benchStep(ctx context.Context, c gpt.Config, flags stepFlags, s masks.Spars
 	if err != nil {
 		return stepTiming{}, err
 	}
+	m.SetPrecision(flags.precision)
 	m.Init(1)
 	m.ZeroGrad()
 	var params []optim.Tensor
@@ -167,7 +172,7 @@ func benchStep(ctx context.Context, c gpt.Config, flags stepFlags, s masks.Spars
 		fore = append(fore, time.Since(begin))
 	}
 	t := stepTiming{
-		Model: flags.model, Sparsity: s.Float64(), Precision: "f32", Batch: flags.batch, SeqLen: flags.seqLen,
+		Model: flags.model, Sparsity: s.Float64(), Precision: flags.precision.String(), Batch: flags.batch, SeqLen: flags.seqLen,
 		PeakRSS: peakRSS(),
 		// The slices of times grow now and then: less than one a step.
 		AllocsPerStep: float64((after.Mallocs - before.Mallocs) / uint64(len(whole))),

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spdfctl/spdfctl/formats"
 	"github.com/spdfctl/spdfctl/formats/bpe"
+	"github.com/spdfctl/spdfctl/kernels"
 	"github.com/spdfctl/spdfctl/train"
 )
 
@@ -86,6 +87,7 @@ func trainFlags(f *pflag.FlagSet, c *train.Config) {
 	f.Float64Var(&c.ZLoss, "z-loss", c.ZLoss, "weight of the squared log of the softmax's denominator in the gradient")
 	f.Float64Var(&c.LabelSmoothing, "label-smoothing", c.LabelSmoothing, "probability spread over the vocabulary in the gradient")
 	f.BoolVar(&c.Recompute, "gradient-checkpointing", c.Recompute, "keep only the input of every block, compute the rest again")
+	precisionVar(f, &c.Precision)
 	f.StringVar(&c.OnNonFinite, "on-non-finite", c.OnNonFinite, "loss or gradient not finite: stop, skip the update, or rollback to the last checkpoint")
 	f.StringVar(&c.OnSpike, "on-spike", c.OnSpike, "loss above --spike-factor times its mean: stop, skip or rollback")
 	f.Float64Var(&c.SpikeFactor, "spike-factor", c.SpikeFactor, "what makes a spike of a loss (0: nothing does)")
@@ -111,6 +113,11 @@ func trainFlags(f *pflag.FlagSet, c *train.Config) {
 	f.IntVar(&c.SaveEvery, "save-every", c.SaveEvery, "steps between checkpoints (0: at the end only)")
 	f.IntVar(&c.KeepLast, "keep-last", c.KeepLast, "newest checkpoints that stay on disk (0: all)")
 	f.IntVar(&c.KeepBest, "keep-best", c.KeepBest, "checkpoints of the lowest validation losses that are written and stay besides")
+}
+
+// precisionVar defines --precision.
+func precisionVar(f *pflag.FlagSet, p *kernels.Precision) {
+	f.TextVar(p, "precision", *p, "factors of dense products: f32, or bf16 (sums and weights stay f32; sparse products are f32)")
 }
 
 // maxConfigFile bounds a configuration file; real ones hold a few kB.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spdfctl/spdfctl/kernels"
 	"github.com/spdfctl/spdfctl/masks"
 )
 
@@ -28,6 +29,8 @@ type Model struct {
 
 	lora       *LoRA
 	loraParams []*Param // A and B of every adapted matrix
+
+	precision kernels.Precision
 
 	act     activations
 	observe func(s Stage, block int, backward bool)
@@ -207,5 +210,17 @@ func (m *Model) Densify() (*Model, error) {
 	for i, p := range m.Params {
 		p.Dense(d.Params[i].W, p.W)
 	}
+	d.SetPrecision(m.precision)
 	return d, nil
+}
+
+// SetPrecision makes the dense products of the linear layers and of the head
+// round their factors to p: weights, activations and gradients, which all stay
+// float32 in memory. The sparse products, attention and updates of low rank are
+// float32 always. p must be available.
+func (m *Model) SetPrecision(p kernels.Precision) {
+	m.precision = p
+	for _, q := range m.Params {
+		q.precision = p
+	}
 }

@@ -28,7 +28,8 @@ type Param struct {
 	Grad []float32 // same layout as W; nil until training starts, and if frozen
 	Full []float32 // gradient of every weight, pruned ones too, as stored; nil unless collected
 
-	adapters []*adapter // updates of low rank
+	adapters  []*adapter        // updates of low rank
+	precision kernels.Precision // of the dense products
 }
 
 // Part is one matrix product of a linear layer: the whole weight, or one
@@ -172,7 +173,7 @@ func (p *Param) forward(dst, x []float32, tokens int) {
 			q.sparse.Forward(dst[q.Offset:], width, x, q.In, w, tokens)
 			continue
 		}
-		kernels.GemmNN(dst[q.Offset:], width, x, q.In, w, q.Out, tokens, q.Out, q.In, false)
+		p.precision.GemmNN(dst[q.Offset:], width, x, q.In, w, q.Out, tokens, q.Out, q.In, false)
 	}
 	for _, a := range p.adapters {
 		a.forward(dst, x, width, tokens)
@@ -193,13 +194,13 @@ func (p *Param) backward(dx, dy, x []float32, tokens int) {
 		if q.sparse != nil {
 			q.sparse.backward(dx, grad, dy[q.Offset:], x, w, width, tokens, i > 0)
 			if grad != nil && p.Full != nil {
-				kernels.GemmTN(p.Full[q.Offset:], width, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
+				p.precision.GemmTN(p.Full[q.Offset:], width, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
 			}
 			continue
 		}
-		kernels.GemmNT(dx, q.In, dy[q.Offset:], width, w, q.Out, tokens, q.In, q.Out, i > 0)
+		p.precision.GemmNT(dx, q.In, dy[q.Offset:], width, w, q.Out, tokens, q.In, q.Out, i > 0)
 		if grad != nil {
-			kernels.GemmTN(grad, q.Out, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
+			p.precision.GemmTN(grad, q.Out, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
 		}
 	}
 	for _, a := range p.adapters {

@@ -260,7 +260,7 @@ func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, co
 		k := hi - lo
 		x := a.lnf[lo*C : hi*C]
 		m.enter(StageHead, 0, false)
-		kernels.GemmNT(a.logits, V, x, C, m.wte.W, C, k, V, C, false)
+		m.precision.GemmNT(a.logits, V, x, C, m.wte.W, C, k, V, C, false)
 		m.enter(StageOther, 0, false)
 		losses := a.losses[lo:hi]
 		if !grad {
@@ -276,9 +276,9 @@ func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, co
 			m.Training.shapeLogits(a.logits, losses, a.picked, targets[lo:hi], k, V, scale)
 		}
 		m.enter(StageHead, 0, true)
-		kernels.GemmNN(a.dtmp2[lo*C:], C, a.logits, V, m.wte.W, C, k, C, V, false)
+		m.precision.GemmNN(a.dtmp2[lo*C:], C, a.logits, V, m.wte.W, C, k, C, V, false)
 		if m.wte.Grad != nil {
-			kernels.GemmTN(m.wte.Grad, C, a.logits, V, x, C, V, C, k, true)
+			m.precision.GemmTN(m.wte.Grad, C, a.logits, V, x, C, V, C, k, true)
 		}
 		m.enter(StageOther, 0, true)
 	}
@@ -359,6 +359,6 @@ func (m *Model) Logits(dst []float32, ids []int32, b, t int) error {
 	if err := m.Forward(ids, b, t); err != nil {
 		return err
 	}
-	kernels.GemmNT(dst, V, m.act.lnf, C, m.wte.W, C, b*t, V, C, false)
+	m.precision.GemmNT(dst, V, m.act.lnf, C, m.wte.W, C, b*t, V, C, false)
 	return nil
 }
