@@ -25,6 +25,10 @@ func TestMisusePanics(t *testing.T) {
 		{"GemmTN negative", func() { kernels.GemmTN(x, 4, x, 4, x, 4, -1, 4, 4, false) }},
 		{"AddBias", func() { kernels.AddBias(x, 6, one, 4, 6) }},
 		{"BiasBackward", func() { kernels.BiasBackward(one, x, 6, 4, 6) }},
+		{"AddBiasPanels", func() { kernels.AddBiasPanels(x, x, 4, 6) }},
+		{"BiasBackwardPanels", func() { kernels.BiasBackwardPanels(x, x, 4, 6) }},
+		{"PackPanels", func() { kernels.PackPanels(x, x, 6, 4, 6) }},
+		{"Sparse.Forward panels", func() { sparse.Forward(x, kernels.InPanels, x, 6, x, 4) }},
 		{"NewSparse size", func() { kernels.NewSparse(1, 65537, make([]byte, 8193)) }},
 		{"NewSparse bits", func() { kernels.NewSparse(4, 6, []byte{1}) }},
 		{"Sparse.Forward x", func() { sparse.Forward(x, 4, one, 6, x, 4) }},
@@ -81,6 +85,9 @@ func TestZeroSizes(t *testing.T) {
 	kernels.GemmNT(nil, 0, nil, 0, nil, 0, 0, 0, 0, true)
 	kernels.AddBias(nil, 3, make([]float32, 3), 0, 3)
 	kernels.BiasBackward(make([]float32, 3), nil, 3, 0, 3)
+	kernels.AddBiasPanels(nil, make([]float32, 3), 0, 3)
+	kernels.BiasBackwardPanels(make([]float32, 3), nil, 0, 3)
+	kernels.PackPanels(nil, nil, 3, 0, 3)
 	kernels.LayerNormForward(nil, nil, nil, nil, nil, nil, 0, 0, 1e-5)
 	kernels.LayerNormBackward(nil, nil, nil, nil, nil, nil, nil, nil, 0, 0)
 	kernels.GELUForward(nil, nil)

@@ -56,6 +56,7 @@ func Checks() []Check {
 		{"bf16_tile", checkBF16Tile},
 		{"bf16_gemm", withSet(checkBF16Gemm)},
 		{"bias", withSet(checkBias)},
+		{"bias_panels", withSet(checkBiasPanels)},
 		{"sparse_structure", withSet(checkSparseStructure)},
 		{"sparse_products", withSet(checkSparseProducts)},
 		{"sparse_special", withSet(checkSparseSpecial)},

@@ -173,3 +173,41 @@ func checkPanelSDDMM(set *kernels.Set, short bool) error {
 		return first(dw.intact(), dy.unchanged(), x.unchanged())
 	})
 }
+
+// checkBiasPanels compares with the sums over the tokens of a panel; AddBias
+// itself rounds once.
+func checkBiasPanels(set *kernels.Set, short bool) error {
+	rng := newRand(24)
+	for _, tokens := range []int{0, 1, 128, 300} {
+		for _, n := range []int{0, 1, 5, 70} {
+			x := newGuarded("x", kernels.PanelLen(tokens, n), n%16, func(s []float32) { fill(rng, s) })
+			bias, dbias := random(rng, n), random(rng, n)
+			want, mass := to64(dbias), make([]float64, n)
+			for j := range n {
+				mass[j] = math.Abs(want[j])
+				for i := j * P; i < len(x.s); i += n * P {
+					for _, v := range x.s[i : i+P] {
+						want[j] += float64(v)
+						mass[j] += math.Abs(float64(v))
+					}
+				}
+			}
+			kernels.BiasBackwardPanels(dbias, x.s, tokens, n)
+			for j, got := range dbias {
+				if err := agree(got, want[j], mass[j], tokens+2*P); err != nil {
+					return fmt.Errorf("BiasBackwardPanels of %d × %d: feature %d: %w", tokens, n, j, err)
+				}
+			}
+			kernels.AddBiasPanels(x.s, bias, tokens, n)
+			for i, got := range x.s {
+				if want := x.old()[i] + bias[i/P%n]; got != want {
+					return fmt.Errorf("AddBiasPanels of %d × %d: element %d: got %g, want %g", tokens, n, i, got, want)
+				}
+			}
+			if err := x.intact(); err != nil {
+				return fmt.Errorf("AddBiasPanels of %d × %d: %w", tokens, n, err)
+			}
+		}
+	}
+	return nil
+}

@@ -239,7 +239,45 @@ func sparseCase(rng *rand.Rand, m *mask, s *kernels.Sparse, tokens, gap int) err
 	if i := sameBits(both, dw.s); i >= 0 {
 		return fmt.Errorf("products together: dw[%d] is %g, BackwardWeight has %g", i, both[i], dw.s[i])
 	}
+	if tokens > 4 { // fewer are multiplied without panels
+		return sparsePanels(s, w, wt, x.s, ldx, dy.s, ldy, y.s, ldd, want, dw, tokens)
+	}
 	return nil
+}
+
+// sparsePanels demands of operands in panels the bits of row-major ones.
+func sparsePanels(s *kernels.Sparse, w, wt, x []float32, ldx int, dy []float32, ldy int, y []float32, ldd int, dx []float32, dw *guarded, tokens int) error {
+	in := func(x []float32, ld, n int) []float32 {
+		p := make([]float32, kernels.PanelLen(tokens, n))
+		kernels.PackPanels(p, x, ld, tokens, n)
+		return p
+	}
+	equal := func(name string, got, want []float32) error {
+		if i := sameBits(got, want); i >= 0 {
+			return fmt.Errorf("%s in panels: element %d is %g, row-major %g", name, i, got[i], want[i])
+		}
+		return nil
+	}
+	const panels = kernels.InPanels
+	px, pdy, wantY, wantDX := in(x, ldx, s.In), in(dy, ldy, s.Out), in(y, ldd, s.Out), in(dx, s.In, s.In)
+	gotY, gotDX, gotDW := make([]float32, len(wantY)), make([]float32, len(wantDX)), append([]float32(nil), dw.old()...)
+	fillNaN(gotY)
+	fillNaN(gotDX)
+	s.Forward(gotY, panels, px, panels, w, tokens)
+	s.Backward(gotDX, panels, gotDW, pdy, panels, px, panels, wt, tokens, false)
+	if err := first(equal("Forward", gotY, wantY), equal("dx", gotDX, wantDX), equal("dw", gotDW, dw.s)); err != nil {
+		return err
+	}
+	s.BackwardInput(gotDX, panels, dy, ldy, wt, tokens, true)
+	s.BackwardInput(dx, s.In, pdy, panels, wt, tokens, true)
+	return equal("dx added to", gotDX, in(dx, s.In, s.In))
+}
+
+// fillNaN fills x with what shows where it is read.
+func fillNaN(x []float32) {
+	for i := range x {
+		x[i] = float32(math.NaN())
+	}
 }
 
 // transposed returns the values in the order of the transpose.

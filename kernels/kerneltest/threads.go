@@ -49,6 +49,13 @@ func threadCases(set *kernels.Set, short bool) []threadCase {
 	cases := []threadCase{
 		{"AddBias", func() []float32 { d := clone(dst); kernels.AddBias(d, n, b, m, n); return d }},
 		{"BiasBackward", func() []float32 { d := clone(b[:n]); kernels.BiasBackward(d, dst, n, m, n); return d }},
+		{"AddBiasPanels", func() []float32 { d := clone(dst); kernels.AddBiasPanels(d, b, 128, n); return d }},
+		{"BiasBackwardPanels", func() []float32 { d := clone(b[:n]); kernels.BiasBackwardPanels(d, dst, 128, n); return d }},
+		{"PackPanels", func() []float32 {
+			d := make([]float32, kernels.PanelLen(tokens, sp.in))
+			kernels.PackPanels(d, x, sp.in, tokens, sp.in)
+			return d
+		}},
 		{"GELUForward", func() []float32 { d := make([]float32, len(dst)); kernels.GELUForward(d, dst); return d }},
 		{"GELUBackward", func() []float32 { d := clone(dst); kernels.GELUBackward(d, d, dst); return d }},
 		{"Add", func() []float32 { d := clone(dst); kernels.Add(d, d, dst); return d }},

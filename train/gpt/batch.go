@@ -142,7 +142,7 @@ func (d *BatchDecoder) forward(rows [][]int32) {
 	for i := range m.blocks {
 		p := &m.blocks[i]
 		kernels.LayerNormForward(d.ln, d.mean, d.rstd, d.x, p.ln1W.W, p.ln1B.W, n, C, eps)
-		linear(d.qkv, d.ln, p.attnW, p.attnB, n)
+		linear(d.qkv, d.ln, p.attnW, p.attnB, n, layout{})
 		k, v := d.k[i], d.v[i]
 		for r, slots := range rows {
 			own := int(slots[len(slots)-1]) * C
@@ -152,16 +152,16 @@ func (d *BatchDecoder) forward(rows [][]int32) {
 		kernels.Parallel(len(rows), func(r int) {
 			kernels.AttentionSlots(d.att[r*C:], d.qkv[3*r*C:], k, v, rows[r], c.NHead, c.HeadSize())
 		})
-		linear(d.sum, d.att, p.projW, p.projB, n)
+		linear(d.sum, d.att, p.projW, p.projB, n, layout{})
 		kernels.Add(d.x[:n*C], d.x[:n*C], d.sum[:n*C])
 		kernels.LayerNormForward(d.ln, d.mean, d.rstd, d.x, p.ln2W.W, p.ln2B.W, n, C, eps)
-		linear(d.wide, d.ln, p.fcW, p.fcB, n)
+		linear(d.wide, d.ln, p.fcW, p.fcB, n, layout{})
 		// Row by row, so that a number's place in a vector does not depend on the
 		// rows before it.
 		kernels.Parallel(n, func(r int) {
 			kernels.GELUForward(d.wide[r*inner:][:inner], d.wide[r*inner:][:inner])
 		})
-		linear(d.sum, d.wide, p.outW, p.outB, n)
+		linear(d.sum, d.wide, p.outW, p.outB, n, layout{})
 		kernels.Add(d.x[:n*C], d.x[:n*C], d.sum[:n*C])
 	}
 }

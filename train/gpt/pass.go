@@ -21,7 +21,7 @@ type activations struct {
 	losses []float32 // (N)
 
 	dresid []float32 // (N, C), gradient of the residual stream
-	dtmp   []float32 // (N, max(Inner, 3*C))
+	dtmp   []float32 // (N, max(Inner, 3*C)), perhaps in panels
 	dtmp2  []float32 // (N, C)
 	sum    []float32 // (N, C), output of the branch added to the stream
 	unused []float32 // (C), gradients of frozen LayerNorms
@@ -30,6 +30,7 @@ type activations struct {
 }
 
 // layerActs are the activations of one block that its backward pass needs.
+// ln1, ln2, fc and gelu may lie in panels.
 type layerActs struct {
 	resid1       []float32 // (N, C), input of the block
 	ln1          []float32 // (N, C)
@@ -42,6 +43,7 @@ type layerActs struct {
 	mean2, rstd2 []float32 // (N)
 	fc           []float32 // (N, Inner), before GELU
 	gelu         []float32 // (N, Inner)
+	at           blockLayout
 }
 
 // headLogits caps the logits held at a time: 32 Mi numbers, 128 MiB. The three
@@ -74,26 +76,33 @@ func (m *Model) plan(b, t int) {
 	if a.layers == nil {
 		a.layers = make([]layerActs, c.NLayer)
 	}
+	rows := n // with the padding of panels, where there are any
+	for i := range a.layers {
+		a.layers[i].at = m.blocks[i].layoutOf(n)
+		if a.layers[i].at.any() {
+			rows = kernels.PanelLen(n, 1)
+		}
+	}
 	for i := range a.layers {
 		l := &a.layers[i]
 		if m.Training.Recompute && i > 0 {
 			// One block's activations serve all; only its input is kept.
-			own := grow(l.resid1, n*C)
+			own, at := grow(l.resid1, n*C), l.at
 			*l = a.layers[0]
-			l.resid1 = own
+			l.resid1, l.at = own, at
 			continue
 		}
 		l.resid1 = grow(l.resid1, n*C)
-		l.ln1 = grow(l.ln1, n*C)
+		l.ln1 = grow(l.ln1, rows*C)
 		l.mean1, l.rstd1 = grow(l.mean1, n), grow(l.rstd1, n)
 		l.qkv = grow(l.qkv, n*3*C)
 		l.att = grow(l.att, n*C)
 		l.lse = grow(l.lse, n*c.NHead)
 		l.resid2 = grow(l.resid2, n*C)
-		l.ln2 = grow(l.ln2, n*C)
+		l.ln2 = grow(l.ln2, rows*C)
 		l.mean2, l.rstd2 = grow(l.mean2, n), grow(l.rstd2, n)
-		l.fc = grow(l.fc, n*inner)
-		l.gelu = grow(l.gelu, n*inner)
+		l.fc = grow(l.fc, rows*inner)
+		l.gelu = grow(l.gelu, rows*inner)
 	}
 	a.resid = grow(a.resid, n*C)
 	a.lnf = grow(a.lnf, n*C)
@@ -143,32 +152,47 @@ func (m *Model) stream(i int) []float32 {
 func (m *Model) forwardBlock(i int, train bool) {
 	c, a := m.Config, &m.act
 	n, C, inner := a.b*a.t, c.NEmbd, c.Inner()
-	eps := float32(c.LayerNormEps)
 	p, l := &m.blocks[i], &a.layers[i]
-	kernels.LayerNormForward(l.ln1, l.mean1, l.rstd1, l.resid1, p.ln1W.W, p.ln1B.W, n, C, eps)
+	m.normalise(l.ln1, l.mean1, l.rstd1, l.resid1, p.ln1W.W, p.ln1B.W, l.at.qkv.in)
 	m.enter(StageQKV, i, false)
-	linear(l.qkv, l.ln1, p.attnW, p.attnB, n)
+	linear(l.qkv, l.ln1, p.attnW, p.attnB, n, l.at.qkv)
 	m.enter(StageAttention, i, false)
 	kernels.AttentionForward(l.att, l.lse, l.qkv, a.b, a.t, c.NHead, c.HeadSize())
 	m.enter(StageProj, i, false)
-	linear(a.sum, l.att, p.projW, p.projB, n)
+	linear(a.sum, l.att, p.projW, p.projB, n, layout{})
 	m.enter(StageOther, i, false)
 	if train {
 		m.Training.drop(a.sum[:n*C], attentionSite(i), a.t*C)
 	}
 	kernels.Add(l.resid2, l.resid1, a.sum)
-	kernels.LayerNormForward(l.ln2, l.mean2, l.rstd2, l.resid2, p.ln2W.W, p.ln2B.W, n, C, eps)
+	m.normalise(l.ln2, l.mean2, l.rstd2, l.resid2, p.ln2W.W, p.ln2B.W, l.at.fc.in)
 	m.enter(StageFC, i, false)
-	linear(l.fc, l.ln2, p.fcW, p.fcB, n)
+	linear(l.fc, l.ln2, p.fcW, p.fcB, n, l.at.fc)
 	m.enter(StageOther, i, false)
-	kernels.GELUForward(l.gelu[:n*inner], l.fc[:n*inner])
+	wide := l.at.out.rows(n) * inner
+	kernels.GELUForward(l.gelu[:wide], l.fc[:wide])
 	m.enter(StageOut, i, false)
-	linear(a.sum, l.gelu, p.outW, p.outB, n)
+	linear(a.sum, l.gelu, p.outW, p.outB, n, l.at.out)
 	m.enter(StageOther, i, false)
 	if train {
 		m.Training.drop(a.sum[:n*C], mlpSite(i), a.t*C)
 	}
 	kernels.Add(m.stream(i+1), l.resid2, a.sum)
+}
+
+// normalise is the LayerNorm at the head of a branch, into panels if so wanted:
+// by way of sum, which holds nothing there.
+func (m *Model) normalise(dst, mean, rstd, x, weight, bias []float32, panels bool) {
+	a := &m.act
+	n, C := a.b*a.t, m.Config.NEmbd
+	to := dst
+	if panels {
+		to = a.sum
+	}
+	kernels.LayerNormForward(to, mean, rstd, x, weight, bias, n, C, float32(m.Config.LayerNormEps))
+	if panels {
+		kernels.PackPanels(dst, to, C, n, C)
+	}
 }
 
 // forward is Forward on a batch that has been checked, as in training if train
@@ -187,12 +211,6 @@ func (m *Model) forward(ids []int32, b, t int, train bool) {
 		m.forwardBlock(i, train)
 	}
 	kernels.LayerNormForward(a.lnf, a.meanf, a.rstdf, a.resid, m.lnfW.W, m.lnfB.W, n, C, eps)
-}
-
-// linear computes dst = x·W + bias for n tokens.
-func linear(dst, x []float32, w, bias *Param, n int) {
-	w.forward(dst, x, n)
-	kernels.AddBias(dst, w.Shape[1], bias.W, n, w.Shape[1])
 }
 
 // Loss runs a forward pass and returns the sum of the cross-entropies in nats
@@ -221,7 +239,7 @@ func (m *Model) LossAndGrad(ids, targets []int32, b, t int, scale float32) (sum 
 	a := &m.act
 	n, C := b*t, m.Config.NEmbd
 	a.dresid = grow(a.dresid, n*C)
-	a.dtmp = grow(a.dtmp, n*max(m.Config.Inner(), 3*C))
+	a.dtmp = grow(a.dtmp, max(n*3*C, len(a.layers[0].gelu)))
 	a.dtmp2 = grow(a.dtmp2, n*C)
 	sum, count = m.head(targets, scale, true)
 	m.backward(ids)
@@ -303,25 +321,26 @@ func (m *Model) backward(ids []int32) {
 			m.forwardBlock(i, true)
 		}
 		p, l := &m.blocks[i], &a.layers[i]
-		dwide := a.dtmp[:n*inner]
+		wide := l.at.out.rows(n) * inner
+		dwide := a.dtmp[:wide]
 		dy := m.dropped(dres, mlpSite(i))
 		m.enter(StageOut, i, true)
-		linearBackward(dwide, dy, l.gelu, p.outW, p.outB, n)
+		linearBackward(dwide, dy, l.gelu, p.outW, p.outB, n, l.at.out)
 		m.enter(StageOther, i, true)
-		kernels.GELUBackward(dwide, dwide, l.fc[:n*inner])
+		kernels.GELUBackward(dwide, dwide, l.fc[:wide])
 		m.enter(StageFC, i, true)
-		linearBackward(a.dtmp2, dwide, l.ln2, p.fcW, p.fcB, n)
+		linearBackward(a.dtmp2, dwide, l.ln2, p.fcW, p.fcB, n, l.at.fc)
 		m.enter(StageOther, i, true)
 		kernels.LayerNormBackward(dres, m.gradOf(p.ln2W), m.gradOf(p.ln2B), a.dtmp2, l.resid2, p.ln2W.W, l.mean2, l.rstd2, n, C)
 
 		dy = m.dropped(dres, attentionSite(i))
 		m.enter(StageProj, i, true)
-		linearBackward(a.dtmp2, dy, l.att, p.projW, p.projB, n)
+		linearBackward(a.dtmp2, dy, l.att, p.projW, p.projB, n, layout{})
 		dqkv := a.dtmp[:n*3*C]
 		m.enter(StageAttention, i, true)
 		kernels.AttentionBackward(dqkv, a.dtmp2[:n*C], l.qkv[:n*3*C], l.att[:n*C], l.lse, a.b, a.t, c.NHead, c.HeadSize())
 		m.enter(StageQKV, i, true)
-		linearBackward(a.dtmp2, dqkv, l.ln1, p.attnW, p.attnB, n)
+		linearBackward(a.dtmp2, dqkv, l.ln1, p.attnW, p.attnB, n, l.at.qkv)
 		m.enter(StageOther, i, true)
 		kernels.LayerNormBackward(dres, m.gradOf(p.ln1W), m.gradOf(p.ln1B), a.dtmp2, l.resid1, p.ln1W.W, l.mean1, l.rstd1, n, C)
 	}
@@ -339,14 +358,6 @@ func (m *Model) gradOf(p *Param) []float32 {
 	}
 	m.act.unused = grow(m.act.unused, len(p.W))
 	return m.act.unused
-}
-
-// linearBackward writes dx and adds the gradients of the weight and the bias.
-func linearBackward(dx, dy, x []float32, w, bias *Param, n int) {
-	if bias.Grad != nil {
-		kernels.BiasBackward(bias.Grad, dy, w.Shape[1], n, w.Shape[1])
-	}
-	w.backward(dx, dy, x, n)
 }
 
 // Logits runs a forward pass and writes the logits of every position to dst,

@@ -10,7 +10,8 @@ type sparsePart struct {
 }
 
 // backward writes or adds dx, and adds to grad unless it is nil.
-func (s *sparsePart) backward(dx, grad, dy, x, w []float32, width, tokens int, accumulate bool) {
+func (s *sparsePart) backward(dx, grad, dy, x, w []float32, width, tokens int, at layout, accumulate bool) {
+	lddx, ldy := stride(at.dIn, s.In), stride(at.out, width)
 	if s.wt == nil || s.stale {
 		if s.wt == nil {
 			s.wt = make([]float32, s.Kept())
@@ -19,10 +20,10 @@ func (s *sparsePart) backward(dx, grad, dy, x, w []float32, width, tokens int, a
 		s.stale = false
 	}
 	if grad == nil {
-		s.BackwardInput(dx, s.In, dy, width, s.wt, tokens, accumulate)
+		s.BackwardInput(dx, lddx, dy, ldy, s.wt, tokens, accumulate)
 		return
 	}
-	s.Backward(dx, s.In, grad, dy, width, x, s.In, s.wt, tokens, accumulate)
+	s.Backward(dx, lddx, grad, dy, ldy, x, stride(at.in, s.In), s.wt, tokens, accumulate)
 }
 
 // weightsChanged tells p that W may have been written to since the last

@@ -1,0 +1,69 @@
+package gpt
+
+import "github.com/spdfctl/spdfctl/kernels"
+
+// layout says what of a linear layer lies in panels of kernels: its input, the
+// gradient of that, its output with the gradient. See inPanels.
+type layout struct{ in, dIn, out bool }
+
+// stride returns the row stride of a matrix of width columns.
+func stride(panels bool, width int) int {
+	if panels {
+		return kernels.InPanels
+	}
+	return width
+}
+
+// inPanels reports whether p can read and write activations in panels.
+func (p *Param) inPanels() bool {
+	return len(p.Parts) == 1 && p.Parts[0].sparse != nil && len(p.adapters) == 0 && p.Full == nil
+}
+
+// rows returns the number of rows that n tokens of the input take.
+func (l layout) rows(n int) int {
+	if l.in {
+		return kernels.PanelLen(n, 1)
+	}
+	return n
+}
+
+// blockLayout is where the activations of a block lie in panels.
+type blockLayout struct{ qkv, fc, out layout }
+
+// layoutOf returns the layout of a block's activations for a pass of n tokens:
+// in panels what only sparse products and functions of single elements read.
+// Fewer tokens than a panel's would be mostly padding.
+func (p *block) layoutOf(n int) (l blockLayout) {
+	if n < kernels.PanelTokens {
+		return l
+	}
+	l.qkv.in, l.fc.in = p.attnW.inPanels(), p.fcW.inPanels()
+	l.out.in = l.fc.in && p.outW.inPanels()
+	l.out.dIn, l.fc.out = l.out.in, l.out.in
+	return l
+}
+
+// any reports whether anything lies in panels.
+func (l blockLayout) any() bool { return l.qkv.in || l.fc.in }
+
+// linear computes dst = x·W + bias for n tokens.
+func linear(dst, x []float32, w, bias *Param, n int, at layout) {
+	w.forward(dst, x, n, at)
+	if at.out {
+		kernels.AddBiasPanels(dst, bias.W, n, w.Shape[1])
+		return
+	}
+	kernels.AddBias(dst, w.Shape[1], bias.W, n, w.Shape[1])
+}
+
+// linearBackward writes dx and adds the gradients of the weight and the bias.
+func linearBackward(dx, dy, x []float32, w, bias *Param, n int, at layout) {
+	switch {
+	case bias.Grad == nil:
+	case at.out:
+		kernels.BiasBackwardPanels(bias.Grad, dy, n, w.Shape[1])
+	default:
+		kernels.BiasBackward(bias.Grad, dy, w.Shape[1], n, w.Shape[1])
+	}
+	w.backward(dx, dy, x, n, at)
+}
