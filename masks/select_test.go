@@ -112,3 +112,28 @@ func TestRandomGroups(t *testing.T) {
 		}
 	}
 }
+
+func TestExactPattern(t *testing.T) {
+	for want, patterns := range map[string][]string{"2:4": {"2:4", "2:4"}, "1:8": {"1:8"}, "unstructured": {"2:4", "1:4"}, "3:6": {"3:6"}} {
+		var list []*Mask
+		for _, text := range patterns {
+			p, err := ParsePattern(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			target := Target{Name: "w", Out: 9, In: 48}
+			m, err := RandomPattern(target, p.A*target.Total()/p.B, p, false, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, m)
+		}
+		if got := ExactPattern(list).String(); got != want {
+			t.Errorf("%v are %s, want %s", patterns, got, want)
+		}
+		list[0].Put(0, 0, !list[0].Keep(0, 0))
+		if got := ExactPattern(list); got.Kind != Unstructured {
+			t.Errorf("%v and a weight more or less are %s", patterns, got)
+		}
+	}
+}

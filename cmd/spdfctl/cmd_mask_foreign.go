@@ -35,7 +35,7 @@ X_mask (torch), X beside X_mask (cstorch), NaN where a weight is pruned (nan),
 eight elements to a byte, the first in the highest bit (packed: MaskLLM,
 JaxPruner), compressed-tensors' sparse-bitmask and sparse-24-bitmask, arrays of
 truth values (bool). Names and layout of the weights come from IN itself or, where
-it has only masks, from --model.`,
+it has only masks, from --model. A pattern N:M that every group has is noted in FILE.`,
 		Example: `  spdfctl mask import pruned.pt -o mask.safetensors
   spdfctl mask import masks.npz --layout packed --model gpt2/ -o mask.safetensors`,
 		Args: cobra.ExactArgs(1),
@@ -70,11 +70,11 @@ func (a *app) importMasks(in, layout, model, out string, force bool) error {
 		}
 		defer like.Close()
 	}
-	list, err := c.ReadMasks(layout, like)
+	list, parameters, err := c.ReadMasks(layout, like)
 	if err != nil {
 		return err
 	}
-	set, err := masks.NewSet(list, masks.Recipe{Method: "import", Pattern: "unstructured", Scope: "layer"}, 0)
+	set, err := masks.NewSet(list, masks.Recipe{Method: "import", Pattern: masks.ExactPattern(list).String(), Scope: "layer"}, parameters)
 	if err != nil {
 		return err
 	}

@@ -43,12 +43,13 @@ const (
 // ReadMasks reads the masks of another tool. layout is one of MaskLayouts, or
 // empty if it is to be told by the names; model, if not nil, is a checkpoint that
 // gives the names, the shapes and the layout of the weights, without which the
-// checkpoint itself does, or a matrix is taken as (out, in).
+// checkpoint itself does, or a matrix is taken as (out, in). It returns the number
+// of parameters of the model too, 0 if only masks are there.
 //
 // It returns an error for a value of a mask that is neither 0 nor 1, a mask that
 // has not the shape of its weight, bits past the last one, and whatever else
 // keeps the masks from being what the layout says.
-func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask, error) {
+func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask, int, error) {
 	if layout == "" {
 		layout = c.maskLayout()
 	}
@@ -56,14 +57,14 @@ func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask,
 		MasksTorch: c.besideMasks, MasksCstorch: c.besideMasks, MasksNaN: c.nanMasks, MasksPacked: c.bitMasks, MasksBitmask: c.packedMasks, MasksBool: c.boolMasks,
 	}[layout]
 	if read == nil {
-		return nil, fmt.Errorf("convert: %s: %q is no layout of masks, only %s are", c.Path, layout, strings.Join(MaskLayouts, ", "))
+		return nil, 0, fmt.Errorf("convert: %s: %q is no layout of masks, only %s are", c.Path, layout, strings.Join(MaskLayouts, ", "))
 	}
 	found, err := read(model)
 	if err != nil {
-		return nil, fmt.Errorf("convert: %s: masks as %s: %w", c.Path, layout, err)
+		return nil, 0, fmt.Errorf("convert: %s: masks as %s: %w", c.Path, layout, err)
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("convert: %s: holds no masks as %s", c.Path, layout)
+		return nil, 0, fmt.Errorf("convert: %s: holds no masks as %s", c.Path, layout)
 	}
 	// A checkpoint whose masked tensors hold what is kept: where the matrices lie
 	// in them is found as in any other.
@@ -81,7 +82,7 @@ func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask,
 		base = strings.TrimSuffix(t.Name, origEnd)
 		if k, ok := found[base]; ok && !used[base] {
 			if !slices.Equal(k.Shape, t.Shape) {
-				return nil, fmt.Errorf("convert: %s: mask of %q is %v, the weight is %s", c.Path, base, k.Shape, t.Info)
+				return nil, 0, fmt.Errorf("convert: %s: mask of %q is %v, the weight is %s", c.Path, base, k.Shape, t.Info)
 			}
 			t, used[base] = k, true
 		}
@@ -90,7 +91,7 @@ func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask,
 	for name, t := range found {
 		if !used[name] {
 			if model != nil {
-				return nil, fmt.Errorf("convert: %s: mask of %q: the model has no such tensor", c.Path, name)
+				return nil, 0, fmt.Errorf("convert: %s: mask of %q: the model has no such tensor", c.Path, name)
 			}
 			view.Tensors = append(view.Tensors, t)
 		}
@@ -98,7 +99,7 @@ func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask,
 	slices.SortFunc(view.Tensors, func(a, b stored.Tensor) int { return masks.CompareNames(a.Name, b.Name) })
 	ms, err := view.Matrices("")
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var list []*masks.Mask
 	reached := make(map[string]bool)
@@ -109,7 +110,7 @@ func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask,
 		}
 		keep, err := p.tensor.Load()
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		flat := make([]byte, t.Total())
 		gather(flat, p.view, func(e int) byte { return keep[e] })
@@ -118,10 +119,14 @@ func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask,
 	}
 	for name, t := range found {
 		if !reached[name] {
-			return nil, fmt.Errorf("convert: %s: mask of %q, %v, is of no matrix that masks are of", c.Path, name, t.Shape)
+			return nil, 0, fmt.Errorf("convert: %s: mask of %q, %v, is of no matrix that masks are of", c.Path, name, t.Shape)
 		}
 	}
-	return list, nil
+	parameters := ms.Parameters
+	if model == nil && (layout == MasksBool || layout == MasksPacked) {
+		parameters = 0
+	}
+	return list, parameters, nil
 }
 
 // maskLayout tells the layout by the names and types.

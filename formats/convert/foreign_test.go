@@ -27,20 +27,24 @@ func TestReadMasks(t *testing.T) {
 		file, layout string
 		model        bool
 		n            int
+		parameters   int // (5, 12) and (4, 8), and biases of 5 and 4
 	}{
-		{"torch.pt", "", false, 2}, {"torch.pt", convert.MasksTorch, false, 2}, {"cstorch.pt", "", false, 2}, {"nan.pt", "", false, 2},
-		{"bool.npz", "", false, 2}, {"bool.npz", convert.MasksBool, true, 2}, {"packed.npz", "", true, 2}, {"bitmask.safetensors", "", false, 2},
-		{"bitmask_module.safetensors", "", false, 2}, {"bitmask24.safetensors", "", false, 1},
+		{"torch.pt", "", false, 2, 101}, {"torch.pt", convert.MasksTorch, false, 2, 101}, {"cstorch.pt", "", false, 2, 92}, {"nan.pt", "", false, 2, 92},
+		{"bool.npz", "", false, 2, 0}, {"bool.npz", convert.MasksBool, true, 2, 92}, {"packed.npz", "", true, 2, 92}, {"bitmask.safetensors", "", false, 2, 92},
+		{"bitmask_module.safetensors", "", false, 2, 92}, {"bitmask24.safetensors", "", false, 1, 32},
 	} {
 		f := openAny(t, filepath.Join(dir, c.file))
 		var model *convert.Checkpoint
 		if c.model {
 			model = openAny(t, filepath.Join(dir, "model.pt"))
 		}
-		list, err := f.ReadMasks(c.layout, model)
+		list, parameters, err := f.ReadMasks(c.layout, model)
 		if err != nil {
 			t.Errorf("%s: %v", c.file, err)
 			continue
+		}
+		if parameters != c.parameters {
+			t.Errorf("%s: %d parameters, want %d", c.file, parameters, c.parameters)
 		}
 		if len(list) != c.n {
 			t.Errorf("%s: %d masks, want %d", c.file, len(list), c.n)
@@ -112,7 +116,7 @@ func TestReadMasksDamaged(t *testing.T) {
 	} {
 		c2, err := convert.Open(c.path, convert.OpenOptions{})
 		if err == nil {
-			_, err = c2.ReadMasks("", nil)
+			_, _, err = c2.ReadMasks("", nil)
 			c2.Close()
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -125,7 +129,7 @@ func TestReadMasksDamaged(t *testing.T) {
 		{"packed.npz", convert.MasksPacked, "a model has to give them"},
 		{"nan.pt", "runes", "is no layout of masks"},
 	} {
-		if _, err := openAny(t, filepath.Join(dir, c.file)).ReadMasks(c.layout, nil); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := openAny(t, filepath.Join(dir, c.file)).ReadMasks(c.layout, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s as %s: %v, want %s", c.file, c.layout, err, c.want)
 		}
 	}

@@ -104,7 +104,7 @@ func TestSparseMoments(t *testing.T) {
 	if !bytes.Equal(fileBytes(t, back), fileBytes(t, dense)) {
 		t.Error("other bytes come back")
 	}
-	list, err := openAny(t, packed).ReadMasks("", nil)
+	list, _, err := openAny(t, packed).ReadMasks("", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
