@@ -25,10 +25,11 @@ func newDataPrepareCmd(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "prepare IN... -o DIR --tokenizer T",
-		Short: "Encode text, JSON Lines and CSV to token shards",
+		Short: "Encode text, JSON Lines, CSV and Parquet to token shards",
 		Long: `Prepare encodes documents to shards that training maps, and saves the tokenizer
 beside them. A .txt file is one document, byte for byte; .jsonl has one a line
 and .csv one a row, in the field that --text-field names; each also as .gz.
+.parquet has one a row, in the column of that name.
 <|endoftext|> follows every document, also the last; in a document it is text.
 
 With --val-fraction some documents, chosen by their hash, are put aside for

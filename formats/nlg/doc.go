@@ -8,7 +8,8 @@
 //   - SciTLDR (ReadSciTLDR);
 //   - JSON Lines (ReadJSONL): {"prompt": …, "completion": …} or
 //     {"prompt": …, "references": […]};
-//   - CSV tables (ReadTable) with the columns prompt and completion.
+//   - tables with the columns prompt and completion, as CSV (ReadTable) or Parquet
+//     (ReadParquet), which may have the list references.
 //
 // ReadSet reads any of them, from files, folders and archives, with prompts as
 // LoRA's pipeline writes them, and counts what it leaves out. Passages and

@@ -20,14 +20,14 @@ var taskReaders = map[string]map[string]func(io.Reader) (Set, error){
 	"dart":    {".json": ReadDART, ".xml": ReadDARTXML},
 	"scitldr": {".jsonl": ReadSciTLDR},
 	"jsonl":   {".jsonl": readJSONLSet},
-	"table":   {".csv": readTableSet},
+	"table":   {".csv": readTableSet, ".parquet": readParquetSet},
 }
 
 // Tasks lists the tasks of ReadSet.
 func Tasks() []string { return []string{"e2e", "webnlg", "dart", "scitldr", "jsonl", "table"} }
 
 // TaskOf guesses the task of a data set from its name: .csv is e2e, .jsonl jsonl,
-// .json dart, and .xml, a folder and an archive webnlg. It returns "" for others.
+// .json dart, .parquet table, and .xml, a folder and an archive webnlg. It returns "" for others.
 func TaskOf(name string) string {
 	if _, _, ok := cutArchive(name); ok {
 		return "webnlg"
@@ -39,6 +39,8 @@ func TaskOf(name string) string {
 		return "jsonl"
 	case ".json":
 		return "dart"
+	case ".parquet":
+		return "table"
 	case ".xml", "":
 		return "webnlg"
 	}
@@ -53,7 +55,8 @@ func TaskOf(name string) string {
 //   - dart: JSON, see ReadDART, or XML, see ReadDARTXML;
 //   - scitldr: JSON Lines, see ReadSciTLDR;
 //   - jsonl: JSON Lines, see ReadJSONL;
-//   - table: CSV with the columns prompt and completion, see ReadTable.
+//   - table: CSV with the columns prompt and completion, see ReadTable, or Parquet,
+//     see ReadParquet.
 //
 // A file may be packed (.gz). name may also be a folder or a .tar.gz archive: all
 // files of the task below it are one set, in the order of their paths;

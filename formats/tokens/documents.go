@@ -53,9 +53,12 @@ func kindOf(path string) (ext string, packed bool, err error) {
 	case ".txt", ".jsonl", ".csv":
 		return ext, packed, nil
 	case ".parquet":
-		return "", false, fmt.Errorf("tokens: %s: %w", path, kindf(ErrUnsupported, "Parquet cannot be read yet, write it as .jsonl"))
+		if packed {
+			return "", false, fmt.Errorf("tokens: %s: %w", path, kindf(ErrUnsupported, "Parquet is compressed already, unpack the .gz"))
+		}
+		return ext, false, nil
 	}
-	return "", false, fmt.Errorf("tokens: %s: %w", path, kindf(ErrUnsupported, "extension is %q, want .txt, .jsonl or .csv, each also with .gz", ext))
+	return "", false, fmt.Errorf("tokens: %s: %w", path, kindf(ErrUnsupported, "extension is %q, want .txt, .jsonl or .csv, each also with .gz, or .parquet", ext))
 }
 
 // CheckFiles returns the bytes that ReadDocuments will read of the files. It
@@ -86,6 +89,7 @@ func CheckFiles(paths []string) (bytes int64, err error) {
 //	        blank lines are left out; of a key that repeats the last counts
 //	.csv    a document a row: the column that the first row calls Field, read
 //	        as RFC 4180 says, CR LF in a field as LF
+//	.parquet a document a row, in the column Field; never compressed around
 //
 // Lines and rows must be UTF-8 and may begin, in the file, with a byte order
 // mark. Documents without text are left out. At most a document is held in
@@ -156,6 +160,11 @@ func (in *input) read(path, field string, yield func(Piece) error) (File, error)
 		err = readJSONL(r, field, yield)
 	case ".csv":
 		err = readCSV(r, field, yield)
+	case ".parquet":
+		// Its order is not that of the bytes: hash it first, then read it where it lies.
+		if _, err = io.Copy(io.Discard, r); err == nil {
+			err = readParquet(f, in.size, field, yield)
+		}
 	}
 	if err != nil {
 		var y yieldError

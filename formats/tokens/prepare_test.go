@@ -155,7 +155,8 @@ func TestReadDocumentsRejects(t *testing.T) {
 		{"open quote", "a.csv", "a,text\n1,\"2\n", "extraneous or missing"},
 		{"invalid row", "a.csv", "a,text\n1,\xff\n", "line 2: column \"text\" is not UTF-8"},
 		{"no gzip", "a.txt.gz", "", "gzip"},
-		{"Parquet", "a.parquet", "PAR1", "Parquet cannot be read yet"},
+		{"Parquet", "a.parquet.gz", "PAR1", "Parquet is compressed already"},
+		{"no Parquet", "a.parquet", "PAR1 is how it begins", "parquet: begins with"},
 		{"unknown", "a.doc", "x", "extension is \".doc\""},
 		{"none", "a", "x", "extension is \"\""},
 	}

@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/spdfctl/spdfctl/formats/parquet"
 )
 
 // readJSONL yields the text of every line.
@@ -118,6 +120,35 @@ func readCSV(r *bufio.Reader, field string, yield func(Piece) error) error {
 			return yieldError{err}
 		}
 	}
+}
+
+// readParquet yields one column of every row of a file of size bytes.
+func readParquet(r io.ReaderAt, size int64, field string, yield func(Piece) error) error {
+	f, err := parquet.Open(r, size)
+	if err != nil {
+		return err
+	}
+	number := 0
+	return f.Read([]string{field}, func(row [][]string) error {
+		number++
+		switch n := len(row[0]); {
+		case n > 1:
+			return fmt.Errorf("row %d: column %q has %d texts", number, field, n)
+		case n == 0 || row[0][0] == "":
+			return nil
+		}
+		text := row[0][0]
+		if len(text) > maxDocument {
+			return fmt.Errorf("row %d: %d bytes, limit %d", number, len(text), maxDocument)
+		}
+		if !utf8.ValidString(text) {
+			return fmt.Errorf("row %d: column %q is not UTF-8", number, field)
+		}
+		if err := yield(Piece{[]byte(text), true, true}); err != nil {
+			return yieldError{err}
+		}
+		return nil
+	})
 }
 
 // csvError drops the columns and doubled names of a csv.ParseError.
