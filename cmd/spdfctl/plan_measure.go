@@ -40,8 +40,8 @@ func (j trainJob) String() string {
 	if j.lora != nil {
 		lora = fmt.Sprint(*j.lora)
 	}
-	return fmt.Sprintf("train %d×%d sparsity %g lora %s checkpointing %v dropout %g",
-		j.sequences(), j.config.SeqLen, j.sparsity, lora, j.config.Recompute, j.config.Dropout)
+	return fmt.Sprintf("train %d×%d sparsity %g lora %s checkpointing %v dropout %g %s",
+		j.sequences(), j.config.SeqLen, j.sparsity, lora, j.config.Recompute, j.config.Dropout, j.config.Precision)
 }
 
 // probe times steps of a model of shape c and returns the seconds of a sequence.
@@ -57,7 +57,7 @@ func (j trainJob) probe(ctx context.Context, c gpt.Config) (float64, error) {
 	}
 	cfg := train.Defaults()
 	cfg.BatchSize, cfg.SeqLen, cfg.MaxSteps, cfg.WarmupSteps = j.sequences(), j.config.SeqLen, 4, 0
-	cfg.Recompute, cfg.Dropout = j.config.Recompute, j.config.Dropout
+	cfg.Recompute, cfg.Dropout, cfg.Precision = j.config.Recompute, j.config.Dropout, j.config.Precision
 	source, err := data.NewWindows(idStream(c.VocabSize), cfg.SeqLen, 0)
 	if err != nil {
 		return 0, err
