@@ -95,24 +95,45 @@ func (t tiling) packBoth(packedA, packedB []float32, a, b matrix, i0, mb, j0, nb
 	words := ceilDiv(kb, t.per)
 	kc := min(words, gemmKC)
 	wa, wb := max(1, packChunk/(t.mr*kc))*t.mr, max(1, packChunk/(t.nr*kc))*t.nr
-	tasksA, tasksB := ceilDiv(mb, wa), 0
-	if withB {
-		tasksB = ceilDiv(nb, wb)
+	x := packArgs{tiling: t, p0: p0, kb: kb,
+		a: packSide{packedA, a, t.mr, i0, mb, wa, ceilDiv(mb, wa)},
+		b: packSide{packedB, b, t.nr, j0, nb, wb, ceilDiv(nb, wb)},
 	}
-	heightA, heightB := roundUp(mb, t.mr), roundUp(nb, t.nr)
-	Parallel((tasksA+tasksB)*ceilDiv(words, gemmKC), func(task int) {
-		p := task / (tasksA + tasksB) * gemmKC
-		kc := min(gemmKC, words-p)
-		first := p * t.per
-		count := min(kc*t.per, kb-first)
-		task %= tasksA + tasksB
-		if task < tasksA {
-			t.pack(packedA[heightA*p+task*wa*kc:], t.mr, a, i0+task*wa, min(wa, mb-task*wa), p0+first, count)
-			return
-		}
-		task -= tasksA
-		t.pack(packedB[heightB*p+task*wb*kc:], t.nr, b, j0+task*wb, min(wb, nb-task*wb), p0+first, count)
-	})
+	if !withB {
+		x.b.tasks = 0
+	}
+	packCalls.parallel((x.a.tasks+x.b.tasks)*ceilDiv(words, gemmKC), x, packTask)
+}
+
+// packArgs are the operands of one packBoth: kb summed indices from p0 on.
+type packArgs struct {
+	tiling
+	a, b   packSide
+	p0, kb int
+}
+
+// packSide is one operand: count rows of m from first on go to dst, in panels
+// of width; each of tasks packs share rows.
+type packSide struct {
+	dst                               []float32
+	m                                 matrix
+	width, first, count, share, tasks int
+}
+
+var packCalls calls[packArgs]
+
+// packTask packs what task stands for: gemmKC words of the rows of one share.
+func packTask(x *packArgs, task int) {
+	side, tasks := &x.a, x.a.tasks+x.b.tasks
+	p := task / tasks * gemmKC
+	if task %= tasks; task >= x.a.tasks {
+		side, task = &x.b, task-x.a.tasks
+	}
+	kc := min(gemmKC, ceilDiv(x.kb, x.per)-p)
+	from := p * x.per
+	i := task * side.share
+	x.pack(side.dst[roundUp(side.count, side.width)*p+i*kc:], side.width,
+		side.m, side.first+i, min(side.share, side.count-i), x.p0+from, min(kc*x.per, x.kb-from))
 }
 
 // multiplyBlock adds the product of packed operands to c (m, n), in parallel,
@@ -120,30 +141,47 @@ func (t tiling) packBoth(packedA, packedB []float32, a, b matrix, i0, mb, j0, nb
 // words at a time, while it stays in the second-level cache. The tiles lie on a
 // fixed grid, so it does not matter for the result which task computes which.
 func (t tiling) multiplyBlock(c []float32, ldc int, a, b []float32, m, n, k int, first bool) {
-	mr, nr := t.mr, t.nr
-	panelsA, panelsB, words := ceilDiv(m, mr), ceilDiv(n, nr), ceilDiv(k, t.per)
-	down, across := ceilDiv(m, gemmMB), ceilDiv(n, gemmNB)
+	x := productArgs{tiling: t, c: c, ldc: ldc, a: a, b: b, m: m, n: n, k: k, first: first,
+		down: ceilDiv(m, gemmMB), across: ceilDiv(n, gemmNB)}
 	// Eight tasks a thread even out their ends.
 	want := 8 * Threads()
-	for down*across < want && panelsB >= 16*across {
-		across *= 2
+	for x.down*x.across < want && ceilDiv(n, t.nr) >= 16*x.across {
+		x.across *= 2
 	}
-	for down*across < want && panelsA >= 8*down {
-		down *= 2
+	for x.down*x.across < want && ceilDiv(m, t.mr) >= 8*x.down {
+		x.down *= 2
 	}
-	Parallel(down*across, func(task int) {
-		i, j := task/across*panelsA/down*mr, task%across*panelsB/across*nr
-		mb := min((task/across+1)*panelsA/down*mr, m) - i
-		nb := min((task%across+1)*panelsB/across*nr, n) - j
-		denseWork.add(mb*nb*k, roundUp(mb, mr)*roundUp(nb, nr)*words*t.per)
-		block := c[i*ldc+j:]
-		edge := borrow(mr * nr)
-		for p := 0; p < words; p += gemmKC {
-			kc := min(gemmKC, words-p)
-			t.multiply(block, ldc, a[panelsA*mr*p+i*kc:], b[panelsB*nr*p+j*kc:], kc, mb, nb, kc, p > 0 || !first, edge.data)
-		}
-		edge.giveBack()
-	})
+	productCalls.parallel(x.down*x.across, x, productTask)
+}
+
+// productArgs are the operands of one multiplyBlock, cut into down × across tasks.
+type productArgs struct {
+	tiling
+	c            []float32
+	ldc          int
+	a, b         []float32
+	m, n, k      int
+	first        bool
+	down, across int
+}
+
+var productCalls calls[productArgs]
+
+// productTask computes one part of c.
+func productTask(x *productArgs, task int) {
+	mr, nr := x.mr, x.nr
+	panelsA, panelsB, words := ceilDiv(x.m, mr), ceilDiv(x.n, nr), ceilDiv(x.k, x.per)
+	row, col := task/x.across, task%x.across
+	i, j := row*panelsA/x.down*mr, col*panelsB/x.across*nr
+	mb := min((row+1)*panelsA/x.down*mr, x.m) - i
+	nb := min((col+1)*panelsB/x.across*nr, x.n) - j
+	denseWork.add(mb*nb*x.k, roundUp(mb, mr)*roundUp(nb, nr)*words*x.per)
+	edge := borrow(mr * nr)
+	for p := 0; p < words; p += gemmKC {
+		kc := min(gemmKC, words-p)
+		x.multiply(x.c[i*x.ldc+j:], x.ldc, x.a[panelsA*mr*p+i*kc:], x.b[panelsB*nr*p+j*kc:], kc, mb, nb, kc, p > 0 || !x.first, edge.data)
+	}
+	edge.giveBack()
 }
 
 func clearRows(dst []float32, ld, rows, cols int) {
