@@ -68,7 +68,13 @@ func gemm(set *Set, precision Precision, dst []float32, ldd int, a, b matrix, m,
 	}
 	t := set.tiling(precision)
 	words := ceilDiv(k, t.per)
-	stepM, stepN, stepK := roundUp(min(m, gemmM), t.mr), roundUp(min(n, gemmN), t.nr), min(words, gemmK)
+	// Long blocks save barriers; one thread has none, and keeps what it packs in
+	// the nearer caches.
+	most := gemmK
+	if Threads() == 1 {
+		most = gemmKC
+	}
+	stepM, stepN, stepK := roundUp(min(m, gemmM), t.mr), roundUp(min(n, gemmN), t.nr), min(words, most)
 	packed := borrow((stepM + stepN) * stepK)
 	defer packed.giveBack()
 	packedB, packedA := packed.data[:stepN*stepK], packed.data[stepN*stepK:]
@@ -95,35 +101,35 @@ func (t tiling) packBoth(packedA, packedB []float32, a, b matrix, i0, mb, j0, nb
 	words := ceilDiv(kb, t.per)
 	kc := min(words, gemmKC)
 	wa, wb := max(1, packChunk/(t.mr*kc))*t.mr, max(1, packChunk/(t.nr*kc))*t.nr
-	x := packArgs{tiling: t, p0: p0, kb: kb,
-		a: packSide{packedA, a, t.mr, i0, mb, wa, ceilDiv(mb, wa)},
-		b: packSide{packedB, b, t.nr, j0, nb, wb, ceilDiv(nb, wb)},
+	x := gemmPackArgs{tiling: t, p0: p0, kb: kb,
+		a: gemmPackSide{packedA, a, t.mr, i0, mb, wa, ceilDiv(mb, wa)},
+		b: gemmPackSide{packedB, b, t.nr, j0, nb, wb, ceilDiv(nb, wb)},
 	}
 	if !withB {
 		x.b.tasks = 0
 	}
-	packCalls.parallel((x.a.tasks+x.b.tasks)*ceilDiv(words, gemmKC), x, packTask)
+	gemmPackCalls.parallel((x.a.tasks+x.b.tasks)*ceilDiv(words, gemmKC), x, gemmPackTask)
 }
 
-// packArgs are the operands of one packBoth: kb summed indices from p0 on.
-type packArgs struct {
+// gemmPackArgs are the operands of one packBoth: kb summed indices from p0 on.
+type gemmPackArgs struct {
 	tiling
-	a, b   packSide
+	a, b   gemmPackSide
 	p0, kb int
 }
 
-// packSide is one operand: count rows of m from first on go to dst, in panels
+// gemmPackSide is one operand: count rows of m from first on go to dst, in panels
 // of width; each of tasks packs share rows.
-type packSide struct {
+type gemmPackSide struct {
 	dst                               []float32
 	m                                 matrix
 	width, first, count, share, tasks int
 }
 
-var packCalls calls[packArgs]
+var gemmPackCalls calls[gemmPackArgs]
 
-// packTask packs what task stands for: gemmKC words of the rows of one share.
-func packTask(x *packArgs, task int) {
+// gemmPackTask packs what task stands for: gemmKC words of the rows of one share.
+func gemmPackTask(x *gemmPackArgs, task int) {
 	side, tasks := &x.a, x.a.tasks+x.b.tasks
 	p := task / tasks * gemmKC
 	if task %= tasks; task >= x.a.tasks {
@@ -141,7 +147,7 @@ func packTask(x *packArgs, task int) {
 // words at a time, while it stays in the second-level cache. The tiles lie on a
 // fixed grid, so it does not matter for the result which task computes which.
 func (t tiling) multiplyBlock(c []float32, ldc int, a, b []float32, m, n, k int, first bool) {
-	x := productArgs{tiling: t, c: c, ldc: ldc, a: a, b: b, m: m, n: n, k: k, first: first,
+	x := gemmBlockArgs{tiling: t, c: c, ldc: ldc, a: a, b: b, m: m, n: n, k: k, first: first,
 		down: ceilDiv(m, gemmMB), across: ceilDiv(n, gemmNB)}
 	// Eight tasks a thread even out their ends.
 	want := 8 * Threads()
@@ -151,11 +157,11 @@ func (t tiling) multiplyBlock(c []float32, ldc int, a, b []float32, m, n, k int,
 	for x.down*x.across < want && ceilDiv(m, t.mr) >= 8*x.down {
 		x.down *= 2
 	}
-	productCalls.parallel(x.down*x.across, x, productTask)
+	gemmBlockCalls.parallel(x.down*x.across, x, gemmBlockTask)
 }
 
-// productArgs are the operands of one multiplyBlock, cut into down × across tasks.
-type productArgs struct {
+// gemmBlockArgs are the operands of one multiplyBlock, cut into down × across tasks.
+type gemmBlockArgs struct {
 	tiling
 	c            []float32
 	ldc          int
@@ -165,10 +171,10 @@ type productArgs struct {
 	down, across int
 }
 
-var productCalls calls[productArgs]
+var gemmBlockCalls calls[gemmBlockArgs]
 
-// productTask computes one part of c.
-func productTask(x *productArgs, task int) {
+// gemmBlockTask computes one part of c.
+func gemmBlockTask(x *gemmBlockArgs, task int) {
 	mr, nr := x.mr, x.nr
 	panelsA, panelsB, words := ceilDiv(x.m, mr), ceilDiv(x.n, nr), ceilDiv(x.k, x.per)
 	row, col := task/x.across, task%x.across
