@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -101,31 +102,32 @@ func newMaskExportCmd(a *app) *cobra.Command {
 		Short: "Write masks as another tool keeps them",
 		Long: `Export writes the masks of FILE, over the weights of CKPT, as another tool keeps
 them: torch, cstorch and nan as a PyTorch state dict (.pt), packed and bool as an
-.npz of masks only. For compressed-tensors there is "convert --sparse bitmask".`,
+.npz of masks only, sparse-bitmask and sparse-24-bitmask as compressed-tensors'
+safetensors, which hold only what is kept ("convert" has the first as --sparse bitmask,
+with shards and other layouts). For those every pruned weight of CKPT must be +0,
+and 2:4 is of the rows as they are stored.`,
 		Example: `  spdfctl mask export mask.safetensors --weights gpt2/ --layout torch -o pruned.pt
   spdfctl mask export mask.safetensors --weights gpt2/ --layout packed -o masks.npz`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case out == "" || weights == "":
 				return usageErrorf("mask export: -o and --weights are needed: the file to write, and the checkpoint of the weights")
-			case layout == convert.MasksBitmask:
-				return withHint(usageErrorf("mask export: --layout %s is a format of checkpoints", layout), "\"convert --sparse bitmask\" writes it")
 			case !slices.Contains(convert.MaskLayouts, layout):
 				return usageErrorf("mask export: --layout %q is none of %s", layout, maskLayouts)
 			}
-			return a.exportMasks(args[0], layout, weights, out, force)
+			return a.exportMasks(cmd.Context(), args[0], layout, weights, out, force)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&layout, "layout", "", "how the masks are to be kept: torch, cstorch, nan, packed or bool")
+	f.StringVar(&layout, "layout", "", "how the masks are to be kept: "+maskLayouts)
 	f.StringVar(&weights, "weights", "", "checkpoint of the weights")
 	f.StringVarP(&out, "out", "o", "", "file to write")
 	f.BoolVar(&force, "force", false, "replace an existing file")
 	return cmd
 }
 
-func (a *app) exportMasks(file, layout, weights, out string, force bool) error {
+func (a *app) exportMasks(ctx context.Context, file, layout, weights, out string, force bool) error {
 	set, err := readMasks(file)
 	if err != nil {
 		return err
@@ -135,25 +137,45 @@ func (a *app) exportMasks(file, layout, weights, out string, force bool) error {
 		return err
 	}
 	defer c.Close()
+	n := 0
+	if layout == convert.MasksBitmask || layout == convert.MasksBitmask24 {
+		n, err = exportPacked(ctx, c, set, layout, out, force)
+	} else {
+		n, err = exportForeign(c, set, layout, out, force)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return withHint(fmt.Errorf("mask export: %s: exists", out), "--force replaces it")
+	}
+	if err == nil {
+		a.logf("mask export: %s: %d tensors", out, n)
+	}
+	return err
+}
+
+// exportPacked writes weights without what masks prune and returns how many
+// tensors these are, a matrix counting as one.
+func exportPacked(ctx context.Context, c *convert.Checkpoint, set *masks.Set, layout, out string, force bool) (int, error) {
+	p, err := convert.NewPlan(c, convert.Options{To: convert.SafeTensors, Masks: set, Sparse: true, Sparse24: layout == convert.MasksBitmask24})
+	if err != nil {
+		return 0, err
+	}
+	return len(p.Outputs), p.Write(ctx, out, force, nil)
+}
+
+// exportForeign writes the tensors that another tool keeps masks in.
+func exportForeign(c *convert.Checkpoint, set *masks.Set, layout, out string, force bool) (int, error) {
 	tensors, err := c.ForeignMasks(layout, set)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	arrays := layout == convert.MasksPacked || layout == convert.MasksBool
 	if ext := strings.ToLower(filepath.Ext(out)); arrays != (ext == ".npz") {
-		return usageErrorf("mask export: %s: --layout %s is written as .npz if it is packed or bool, as .pt otherwise", out, layout)
+		return 0, usageErrorf("mask export: %s: --layout %s is written as .npz if it is packed or bool, as .pt otherwise", out, layout)
 	}
-	err = formats.WriteAtomic(out, force, func(w io.Writer) error {
+	return len(tensors), formats.WriteAtomic(out, force, func(w io.Writer) error {
 		if arrays {
 			return npz.WriteZip(w, tensors, nil)
 		}
 		return torch.Write(w, tensors, torch.WriteOptions{})
 	})
-	if errors.Is(err, fs.ErrExist) {
-		return withHint(fmt.Errorf("mask export: %s: exists", out), "--force replaces it")
-	}
-	if err == nil {
-		a.logf("mask export: %s: %d tensors", out, len(tensors))
-	}
-	return err
 }

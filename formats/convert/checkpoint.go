@@ -68,6 +68,8 @@ type Checkpoint struct {
 	narrow map[string]formats.DType
 	// unprefixed says that the model's names had no prefix.
 	unprefixed bool
+	// stated is what config.json says of the sparsity of packed matrices.
+	stated sparsityHomes
 	// ownConfig says that Config comes from the file itself.
 	ownConfig bool
 

@@ -95,10 +95,12 @@ func (c *Checkpoint) configFromJSON(text []byte) error {
 		RopeTheta float64 `json:"rope_theta"`
 
 		Activation string `json:"activation_function"`
+		sparsityHomes
 	}
 	if err := json.Unmarshal(text, &j); err != nil {
 		return err
 	}
+	c.stated = j.sparsityHomes
 	or := func(list ...int) int {
 		for _, v := range list {
 			if v != 0 {

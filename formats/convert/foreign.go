@@ -25,14 +25,16 @@ const (
 	// MasksPacked is eight elements to a byte, the first in the most significant
 	// bit, row by row without padding between rows: MaskLLM, JaxPruner.
 	MasksPacked = "packed"
-	// MasksBitmask is compressed-tensors' sparse-bitmask or sparse-24-bitmask.
-	MasksBitmask = "sparse-bitmask"
+	// MasksBitmask is compressed-tensors' sparse-bitmask, and MasksBitmask24
+	// sparse-24-bitmask.
+	MasksBitmask   = "sparse-bitmask"
+	MasksBitmask24 = "sparse-24-bitmask"
 	// MasksBool is an array of truth values for each matrix.
 	MasksBool = "bool"
 )
 
 // MaskLayouts lists the layouts of foreign masks.
-var MaskLayouts = []string{MasksTorch, MasksCstorch, MasksNaN, MasksPacked, MasksBitmask, MasksBool}
+var MaskLayouts = []string{MasksTorch, MasksCstorch, MasksNaN, MasksPacked, MasksBitmask, MasksBitmask24, MasksBool}
 
 // maskEnd and origEnd are the ends of the names of PyTorch's buffers.
 const (
@@ -54,7 +56,7 @@ func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask,
 		layout = c.maskLayout()
 	}
 	read := map[string]func(*Checkpoint) (map[string]stored.Tensor, error){
-		MasksTorch: c.besideMasks, MasksCstorch: c.besideMasks, MasksNaN: c.nanMasks, MasksPacked: c.bitMasks, MasksBitmask: c.packedMasks, MasksBool: c.boolMasks,
+		MasksTorch: c.besideMasks, MasksCstorch: c.besideMasks, MasksNaN: c.nanMasks, MasksPacked: c.bitMasks, MasksBitmask: c.packedMasks(false), MasksBitmask24: c.packedMasks(true), MasksBool: c.boolMasks,
 	}[layout]
 	if read == nil {
 		return nil, 0, fmt.Errorf("convert: %s: %q is no layout of masks, only %s are", c.Path, layout, strings.Join(MaskLayouts, ", "))
@@ -122,6 +124,11 @@ func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask,
 			return nil, 0, fmt.Errorf("convert: %s: mask of %q, %v, is of no matrix that masks are of", c.Path, name, t.Shape)
 		}
 	}
+	if layout == MasksBitmask || layout == MasksBitmask24 {
+		if err := c.checkStated(list, ms.Parameters); err != nil {
+			return nil, 0, fmt.Errorf("convert: %s: %w", c.Path, err)
+		}
+	}
 	parameters := ms.Parameters
 	if model == nil && (layout == MasksBool || layout == MasksPacked) {
 		parameters = 0
@@ -132,7 +139,10 @@ func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask,
 // maskLayout tells the layout by the names and types.
 func (c *Checkpoint) maskLayout() string {
 	if len(c.Packed) > 0 {
-		return MasksBitmask
+		if slices.ContainsFunc(c.Packed, func(p *Packed) bool { return p.offsets != nil }) {
+			return MasksBitmask
+		}
+		return MasksBitmask24
 	}
 	bools := true
 	for _, t := range c.Tensors {
@@ -278,26 +288,32 @@ func (c *Checkpoint) bitMasks(model *Checkpoint) (map[string]stored.Tensor, erro
 	return found, nil
 }
 
-// packedMasks reads the bitmasks of packed matrices.
-func (c *Checkpoint) packedMasks(*Checkpoint) (map[string]stored.Tensor, error) {
-	found := make(map[string]stored.Tensor)
-	for _, p := range c.Packed {
-		if isMoment(p.Name) {
-			continue // has the mask of its weight
-		}
-		mask, err := p.Bitmask()
-		if err != nil {
-			return nil, err
-		}
-		keep, stride := make([]byte, p.Rows*p.Cols), (p.Cols+7)/8
-		for i := range p.Rows {
-			for j := range p.Cols {
-				keep[i*p.Cols+j] = mask[i*stride+j/8] >> (j % 8) & 1
+// packedMasks returns what reads the bitmasks of packed matrices, all of 2:4 if
+// only24.
+func (c *Checkpoint) packedMasks(only24 bool) func(*Checkpoint) (map[string]stored.Tensor, error) {
+	return func(*Checkpoint) (map[string]stored.Tensor, error) {
+		found := make(map[string]stored.Tensor)
+		for _, p := range c.Packed {
+			if isMoment(p.Name) {
+				continue // has the mask of its weight
 			}
+			if only24 && p.offsets != nil {
+				return nil, fmt.Errorf("tensor %q has row_offsets: it is %s", p.Name, MasksBitmask)
+			}
+			mask, err := p.Bitmask()
+			if err != nil {
+				return nil, err
+			}
+			keep, stride := make([]byte, p.Rows*p.Cols), (p.Cols+7)/8
+			for i := range p.Rows {
+				for j := range p.Cols {
+					keep[i*p.Cols+j] = mask[i*stride+j/8] >> (j % 8) & 1
+				}
+			}
+			found[p.Name] = keepTensor(p.Name, []int{p.Rows, p.Cols}, keep)
 		}
-		found[p.Name] = keepTensor(p.Name, []int{p.Rows, p.Cols}, keep)
+		return found, nil
 	}
-	return found, nil
 }
 
 // boolMasks reads arrays of truth values.
@@ -319,7 +335,7 @@ func (c *Checkpoint) boolMasks(*Checkpoint) (map[string]stored.Tensor, error) {
 
 // ForeignMasks returns the tensors that another tool keeps the masks of set in.
 // The checkpoint gives names and layout, and for torch, cstorch and nan the
-// weights; for sparse-bitmask there is Options.Sparse.
+// weights; for compressed-tensors' layouts there is Options.Sparse.
 func (c *Checkpoint) ForeignMasks(layout string, set *masks.Set) ([]stored.Tensor, error) {
 	p := &Plan{Source: c}
 	var k *keeps

@@ -46,6 +46,9 @@ type Options struct {
 	Masks *masks.Set
 	// Sparse writes only the elements that Masks keep; see Packed.
 	Sparse bool
+	// Sparse24 makes that sparse-24-bitmask: of every 4 elements of a stored row
+	// 2 are kept.
+	Sparse24 bool
 }
 
 // Output is a tensor to be written.
@@ -190,6 +193,9 @@ func (o Options) check() error {
 	}
 	if o.Sparse && (o.To != SafeTensors || o.Masks == nil) {
 		return fmt.Errorf("convert: only safetensors are written sparse, and by masks")
+	}
+	if o.Sparse24 && !o.Sparse {
+		return errors.New("convert: sparse-24-bitmask is for what is written sparse")
 	}
 	if o.Map != nil && o.Layout != "" && o.Layout != Keep {
 		return errors.New("convert: rules of the user and a layout exclude each other")

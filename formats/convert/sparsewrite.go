@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -25,6 +26,9 @@ import (
 // from a mask, not from the values: -0 and zeros that are kept stay, and what a
 // mask prunes must be +0, so expanding gives the same bytes. Of a moment of X, such
 // as exp_avg.X, there is only exp_avg.X.compressed: the rest is that of X.
+//
+// With Options.Sparse24 it is sparse-24-bitmask: 2 of every 4 columns are kept, X.compressed
+// is (R, C/2), and there is no X.row_offsets.
 //
 // Source: vllm-project/compressed-tensors, compressors/sparse_compressors/
 // sparse_bitmask.py, release 0.9.
@@ -94,7 +98,29 @@ func (p *Plan) planSparse() error {
 		for _, m := range marks {
 			n -= m.mask.Total() - m.mask.Kept()
 		}
+		if p.Options.Sparse24 {
+			if err := check24(keptIn(o.Shape, marks)); err != nil {
+				return fmt.Errorf("convert: tensor %q, stored as (%d, %d): %w", o.Name, o.Shape[0], o.Shape[1], err)
+			}
+		}
 		p.kept[o.Name] = packing{shape: o.Shape, marks: marks, kept: n, moment: moment}
+	}
+	return nil
+}
+
+// check24 returns an error if a group of 4 elements of a row does not keep 2.
+func check24(m *masks.Mask) error {
+	if m.In%4 != 0 {
+		return fmt.Errorf("%d columns are no multiple of 4: not 2:4", m.In)
+	}
+	for i := range m.Out {
+		for b, v := range m.Row(i) {
+			for g, four := range []byte{v & 0x0f, v >> 4} {
+				if at := 8*b + 4*g; at < m.In && bits.OnesCount8(four) != 2 {
+					return fmt.Errorf("row %d keeps %d of the 4 elements from column %d on, sparse-24-bitmask wants 2", i, bits.OnesCount8(four), at)
+				}
+			}
+		}
 	}
 	return nil
 }
@@ -179,22 +205,25 @@ func (p *Plan) packed(o Output) []stored.Tensor {
 	if q.moment {
 		return []stored.Tensor{compressed}
 	}
-	return []stored.Tensor{
+	parts := []stored.Tensor{
 		computed(bitmaskEnd, formats.U8, []int{rows, (cols + 7) / 8}, func(w io.Writer) error {
 			_, err := w.Write(keptIn(q.shape, q.marks).Bits)
 			return err
 		}),
-		compressed,
-		computed(offsetsEnd, formats.I64, []int{rows}, func(w io.Writer) error {
-			offsets, n := keptIn(q.shape, q.marks).RowCounts(), 0
-			for i, kept := range offsets {
-				offsets[i] = n
-				n += kept
-			}
-			return numbers(w, offsets)
-		}),
 		computed(shapeEnd, formats.I64, []int{2}, func(w io.Writer) error { return numbers(w, o.Shape) }),
 	}
+	if p.Options.Sparse24 {
+		compressed.Shape = []int{rows, cols / 2}
+		return append(parts, compressed)
+	}
+	return append(parts, compressed, computed(offsetsEnd, formats.I64, []int{rows}, func(w io.Writer) error {
+		offsets, n := keptIn(q.shape, q.marks).RowCounts(), 0
+		for i, kept := range offsets {
+			offsets[i] = n
+			n += kept
+		}
+		return numbers(w, offsets)
+	}))
 }
 
 // packedJoint stands between the name of a matrix and what its parts are called:
@@ -249,7 +278,10 @@ func (p *Plan) sparsityConfig() map[string]any {
 		}
 		total += n
 	}
-	structure := "unstructured"
+	format, structure := MasksBitmask, "unstructured"
+	if p.Options.Sparse24 {
+		format = MasksBitmask24
+	}
 	if pattern, err := masks.ParsePattern(p.Masks.Recipe.Pattern); err == nil && pattern.Kind == masks.NofM {
 		structure = pattern.String()
 	}
@@ -257,7 +289,7 @@ func (p *Plan) sparsityConfig() map[string]any {
 		"quant_method": "compressed-tensors", "format": "dense", "quantization_status": "compressed", "config_groups": map[string]any{},
 		"ignore": []string{}, "kv_cache_scheme": nil, "version": "0.9.0",
 		"sparsity_config": map[string]any{
-			"format": "sparse-bitmask", "global_sparsity": math.Round(float64(pruned)/float64(total)*1e4) / 1e4, "sparsity_structure": structure,
+			"format": format, "global_sparsity": math.Round(float64(pruned)/float64(total)*1e4) / 1e4, "sparsity_structure": structure,
 			"targets": targets, "ignore": []string{}, "registry_requires_subclass": false,
 		},
 	}
@@ -267,9 +299,11 @@ func (p *Plan) sparsityConfig() map[string]any {
 // out of it if the result is dense.
 func (p *Plan) adaptSparsity(all map[string]json.RawMessage) error {
 	delete(all, "sparsity_config")
-	var quantization map[string]json.RawMessage
-	if raw, ok := all["quantization_config"]; ok && json.Unmarshal(raw, &quantization) == nil && quantization["sparsity_config"] != nil {
-		delete(all, "quantization_config")
+	for _, home := range []string{"quantization_config", "compression_config"} {
+		var config map[string]json.RawMessage
+		if raw, ok := all[home]; ok && json.Unmarshal(raw, &config) == nil && config["sparsity_config"] != nil {
+			delete(all, home)
+		}
 	}
 	if !p.Options.Sparse {
 		return nil
