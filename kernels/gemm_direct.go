@@ -6,40 +6,58 @@ package kernels
 // directChunk is the number of columns of C that one task computes.
 const directChunk = 256
 
+// directArgs are the operands of a product that packs nothing.
+type directArgs struct {
+	set        *Set
+	dst        []float32
+	ldd        int
+	a, b       matrix
+	m, k       int
+	accumulate bool
+}
+
+var directCalls calls[directArgs]
+
 // gemmDot computes dst (+)= a bᵀ with rows of b contiguous.
 func gemmDot(set *Set, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate bool) {
 	chunk := max(8, min(directChunk, 16*elementChunk/k))
-	parallelChunks(n, chunk, func(lo, hi int) {
-		denseWork.add(m*(hi-lo)*k, m*(hi-lo)*k)
-		for j := lo; j < hi; j++ {
-			y := b.data[j*b.ld:][:k]
-			for i := range m {
-				s := set.Dot(a.data[i*a.ld:][:k], y)
-				if accumulate {
-					s += dst[i*ldd+j]
-				}
-				dst[i*ldd+j] = s
+	directCalls.chunks(n, chunk, directArgs{set, dst, ldd, a, b, m, k, accumulate}, (*directArgs).dot)
+}
+
+// dot computes columns lo to hi.
+func (x *directArgs) dot(lo, hi int) {
+	denseWork.add(x.m*(hi-lo)*x.k, x.m*(hi-lo)*x.k)
+	for j := lo; j < hi; j++ {
+		y := x.b.data[j*x.b.ld:][:x.k]
+		for i := range x.m {
+			s := x.set.Dot(x.a.data[i*x.a.ld:][:x.k], y)
+			if x.accumulate {
+				s += x.dst[i*x.ldd+j]
 			}
+			x.dst[i*x.ldd+j] = s
 		}
-	})
+	}
 }
 
 // gemmAxpy computes dst (+)= a b with columns of b contiguous.
 func gemmAxpy(set *Set, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate bool) {
-	stepI, stepP := a.ld, 1
-	if a.sumMajor {
-		stepI, stepP = 1, a.ld
+	directCalls.chunks(n, directChunk, directArgs{set, dst, ldd, a, b, m, k, accumulate}, (*directArgs).axpy)
+}
+
+// axpy computes columns lo to hi.
+func (x *directArgs) axpy(lo, hi int) {
+	denseWork.add(x.m*(hi-lo)*x.k, x.m*(hi-lo)*x.k)
+	stepI, stepP := x.a.ld, 1
+	if x.a.sumMajor {
+		stepI, stepP = 1, x.a.ld
 	}
-	parallelChunks(n, directChunk, func(lo, hi int) {
-		denseWork.add(m*(hi-lo)*k, m*(hi-lo)*k)
-		if !accumulate {
-			clearRows(dst[lo:], ldd, m, hi-lo)
+	if !x.accumulate {
+		clearRows(x.dst[lo:], x.ldd, x.m, hi-lo)
+	}
+	for p := range x.k {
+		row := x.b.data[p*x.b.ld:][lo:hi]
+		for i := range x.m {
+			x.set.Axpy(x.dst[i*x.ldd:][lo:hi], row, x.a.data[i*stepI+p*stepP])
 		}
-		for p := range k {
-			row := b.data[p*b.ld:][lo:hi]
-			for i := range m {
-				set.Axpy(dst[i*ldd:][lo:hi], row, a.data[i*stepI+p*stepP])
-			}
-		}
-	})
+	}
 }

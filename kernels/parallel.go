@@ -43,18 +43,4 @@ func Parallel(n int, f func(i int)) {
 	team.run(workers, n, f)
 }
 
-// parallelChunks calls f(lo, hi) over [0, n) cut into chunks of size, in
-// parallel. The cuts do not depend on the number of threads.
-func parallelChunks(n, size int, f func(lo, hi int)) {
-	if n <= size {
-		if n > 0 {
-			f(0, n)
-		}
-		return
-	}
-	Parallel(ceilDiv(n, size), func(i int) {
-		f(i*size, min(n, (i+1)*size))
-	})
-}
-
 func ceilDiv(a, b int) int { return (a + b - 1) / b }

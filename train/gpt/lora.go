@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strings"
+	"sync"
 
 	"github.com/spdfctl/spdfctl/kernels"
 	"github.com/spdfctl/spdfctl/masks"
@@ -89,11 +90,12 @@ func (l LoRA) Matrices(c Config) []masks.Target {
 
 // adapter is the update scale * A·B of one matrix.
 type adapter struct {
-	target  masks.Target
-	offset  int    // first output column in the stored tensor
-	a, b    *Param // (In, r), (r, Out)
-	scale   float32
-	xa, dxa []float32 // (tokens, r), kept from pass to pass
+	target masks.Target
+	offset int    // first output column in the stored tensor
+	a, b   *Param // (In, r), (r, Out)
+	scale  float32
+	dxa    []float32 // (tokens, r), kept from pass to pass
+	narrow narrowPool
 }
 
 // AddLoRA freezes m and adds a trainable update to the matrices of l:
@@ -154,11 +156,11 @@ func (m *Model) Trainable() []*Param {
 }
 
 // forward adds scale * (x·A)·B to dst (tokens, width), whose columns from
-// offset on are the matrix's. Decoders run beside each other on one model, so
-// nothing of the pass is kept.
+// offset on are the matrix's. Decoders may do so beside each other on one model.
 func (x *adapter) forward(dst, in []float32, width, tokens int) {
 	r := x.a.Shape[1]
-	xa := make([]float32, tokens*r)
+	xa := x.narrow.take(tokens * r)
+	defer x.narrow.put(xa)
 	x.project(xa, in, tokens)
 	kernels.GemmNN(dst[x.offset:], width, xa, r, x.b.W, x.target.Out, tokens, x.target.Out, r, true)
 }
@@ -173,13 +175,41 @@ func (x *adapter) project(xa, in []float32, tokens int) {
 // backward adds to the gradients of A and B and to dx (tokens, In).
 func (x *adapter) backward(dx, dy, in []float32, width, tokens int) {
 	r, t := x.a.Shape[1], x.target
-	x.xa, x.dxa = grow(x.xa, tokens*r), grow(x.dxa, tokens*r)
-	x.project(x.xa, in, tokens)
-	kernels.GemmTN(x.b.Grad, t.Out, x.xa, r, dy[x.offset:], width, r, t.Out, tokens, true)
+	x.dxa = grow(x.dxa, tokens*r)
+	xa := x.narrow.take(tokens * r)
+	defer x.narrow.put(xa)
+	x.project(xa, in, tokens)
+	kernels.GemmTN(x.b.Grad, t.Out, xa, r, dy[x.offset:], width, r, t.Out, tokens, true)
 	kernels.GemmNT(x.dxa, r, dy[x.offset:], width, x.b.W, t.Out, tokens, r, t.Out, false)
 	kernels.Scale(x.dxa[:tokens*r], x.scale)
 	kernels.GemmTN(x.a.Grad, r, in, t.In, x.dxa, r, t.In, r, tokens, true)
 	kernels.GemmNT(dx, t.In, x.dxa, r, x.a.W, r, tokens, t.In, r, true)
+}
+
+// narrowPool keeps the buffers (tokens, r) of x·A, one for every pass that ran
+// beside others.
+type narrowPool struct {
+	mu   sync.Mutex
+	free [][]float32
+}
+
+// take returns n numbers of unspecified content.
+func (p *narrowPool) take(n int) []float32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.free) - 1
+	if last < 0 {
+		return make([]float32, n)
+	}
+	s := p.free[last]
+	p.free = p.free[:last]
+	return grow(s, n)
+}
+
+func (p *narrowPool) put(s []float32) {
+	p.mu.Lock()
+	p.free = append(p.free, s)
+	p.mu.Unlock()
 }
 
 // Merge returns a model without updates that computes the same function, up to

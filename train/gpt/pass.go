@@ -27,6 +27,9 @@ type activations struct {
 	unused []float32 // (C), gradients of frozen LayerNorms
 	drop   []float32 // (N, C), gradient behind a dropout
 	picked []float32 // (headRows), logits of the targets, where the loss is shaped
+
+	shaping  shaping
+	dropping dropping
 }
 
 // layerActs are the activations of one block that its backward pass needs.
@@ -162,7 +165,7 @@ func (m *Model) forwardBlock(i int, train bool) {
 	linear(a.sum, l.att, p.projW, p.projB, n, layout{})
 	m.enter(StageOther, i, false)
 	if train {
-		m.Training.drop(a.sum[:n*C], attentionSite(i), a.t*C)
+		m.drop(a.sum[:n*C], attentionSite(i), a.t*C)
 	}
 	kernels.Add(l.resid2, l.resid1, a.sum)
 	m.normalise(l.ln2, l.mean2, l.rstd2, l.resid2, p.ln2W.W, p.ln2B.W, l.at.fc.in)
@@ -175,7 +178,7 @@ func (m *Model) forwardBlock(i int, train bool) {
 	linear(a.sum, l.gelu, p.outW, p.outB, n, l.at.out)
 	m.enter(StageOther, i, false)
 	if train {
-		m.Training.drop(a.sum[:n*C], mlpSite(i), a.t*C)
+		m.drop(a.sum[:n*C], mlpSite(i), a.t*C)
 	}
 	kernels.Add(m.stream(i+1), l.resid2, a.sum)
 }
@@ -205,7 +208,7 @@ func (m *Model) forward(ids []int32, b, t int, train bool) {
 	m.enter(StageOther, 0, false)
 	kernels.EmbeddingForward(m.stream(0), ids, m.wte.W, m.wpe.W, t, C)
 	if train {
-		m.Training.drop(m.stream(0)[:n*C], embeddingSite, t*C)
+		m.drop(m.stream(0)[:n*C], embeddingSite, t*C)
 	}
 	for i := range m.blocks {
 		m.forwardBlock(i, train)
@@ -291,7 +294,9 @@ func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, co
 		}
 		kernels.SoftmaxCrossEntropy(losses, a.logits[:k*V], targets[lo:hi], k, V, scale)
 		if m.Training.shapes() {
-			m.Training.shapeLogits(a.logits, losses, a.picked, targets[lo:hi], k, V, scale)
+			s := &a.shaping
+			s.t, s.d, s.losses, s.picked, s.targets, s.v, s.scale = &m.Training, a.logits, losses, a.picked, targets[lo:hi], V, scale
+			s.run(k)
 		}
 		m.enter(StageHead, 0, true)
 		m.precision.GemmNN(a.dtmp2[lo*C:], C, a.logits, V, m.wte.W, C, k, C, V, false)
@@ -344,7 +349,7 @@ func (m *Model) backward(ids []int32) {
 		m.enter(StageOther, i, true)
 		kernels.LayerNormBackward(dres, m.gradOf(p.ln1W), m.gradOf(p.ln1B), a.dtmp2, l.resid1, p.ln1W.W, l.mean1, l.rstd1, n, C)
 	}
-	m.Training.drop(dres, embeddingSite, a.t*C)
+	m.drop(dres, embeddingSite, a.t*C)
 	if m.wte.Grad != nil {
 		kernels.EmbeddingBackward(m.wte.Grad, m.wpe.Grad, dres, ids, a.t, C)
 	}

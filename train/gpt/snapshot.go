@@ -19,10 +19,7 @@ func (m *Model) Snapshot(reuse *Model) *Model {
 		}
 		s.Params[i] = &q
 		for _, a := range p.adapters {
-			b := *a
-			b.a, b.b = a.a.copied(), a.b.copied()
-			b.xa, b.dxa = nil, nil
-			q.adapters = append(q.adapters, &b)
+			q.adapters = append(q.adapters, &adapter{target: a.target, offset: a.offset, a: a.a.copied(), b: a.b.copied(), scale: a.scale})
 		}
 	}
 	// In the order of m's own list.

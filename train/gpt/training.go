@@ -41,25 +41,41 @@ type Training struct {
 // cross-entropy.
 func (t *Training) shapes() bool { return t.ZLoss != 0 || t.LabelSmoothing != 0 }
 
-// shapeLogits turns scale*(softmax - onehot), which SoftmaxCrossEntropy left in
+// shaping turns scale*(softmax - onehot), which SoftmaxCrossEntropy left in
 // d (rows, v), into the gradient with z-loss z and smoothing e:
 //
 //	scale * ((1 + 2*z*logZ)*softmax[j] - (1-e)*[j == target] - e/v)
 //
-// picked are the logits of the targets, so that logZ = losses + picked.
-func (t *Training) shapeLogits(d, losses, picked []float32, targets []int32, rows, v int, scale float32) {
-	kernels.Parallel(rows, func(i int) {
-		if targets[i] < 0 {
-			return
-		}
-		f := 1 + 2*t.ZLoss*(float64(losses[i])+float64(picked[i]))
-		row := d[i*v : (i+1)*v]
-		factor, even := float32(f), float32(float64(scale)*t.LabelSmoothing/float64(v))
-		for j, x := range row {
-			row[j] = float32(x*factor) - even
-		}
-		row[targets[i]] += float32(float64(scale) * (f - (1 - t.LabelSmoothing)))
-	})
+// picked are the logits of the targets, so that logZ = losses + picked. It is
+// kept from pass to pass, and row with it, which a method value would allocate.
+type shaping struct {
+	t                 *Training
+	d, losses, picked []float32
+	targets           []int32
+	v                 int
+	scale             float32
+	row               func(i int)
+}
+
+// run shapes the first rows rows.
+func (s *shaping) run(rows int) {
+	if s.row == nil {
+		s.row = s.shapeRow
+	}
+	kernels.Parallel(rows, s.row)
+}
+
+func (s *shaping) shapeRow(i int) {
+	if s.targets[i] < 0 {
+		return
+	}
+	f := 1 + 2*s.t.ZLoss*(float64(s.losses[i])+float64(s.picked[i]))
+	row := s.d[i*s.v : (i+1)*s.v]
+	factor, even := float32(f), float32(float64(s.scale)*s.t.LabelSmoothing/float64(s.v))
+	for j, x := range row {
+		row[j] = float32(x*factor) - even
+	}
+	row[s.targets[i]] += float32(float64(s.scale) * (f - (1 - s.t.LabelSmoothing)))
 }
 
 // pickTargets writes the logits of the targets to dst.
@@ -77,28 +93,49 @@ const embeddingSite = 0
 func attentionSite(block int) int { return 1 + 2*block }
 func mlpSite(block int) int       { return 2 + 2*block }
 
+// dropChunk is the number of elements that one task drops from. It is even: one
+// draw serves two elements.
+const dropChunk = 4096
+
+// dropping clears elements of x (sequences of per numbers) at a site and scales
+// the rest. It is kept from pass to pass like shaping.
+type dropping struct {
+	t                 *Training
+	x                 []float32
+	site, per, pieces int
+	threshold         uint32
+	scale             float32
+	piece             func(k int)
+}
+
 // drop clears elements of x (sequences of per numbers) at a site and scales
 // the rest, in place.
-func (t *Training) drop(x []float32, site, per int) {
+func (m *Model) drop(x []float32, site, per int) {
+	t, d := &m.Training, &m.act.dropping
 	if t.Dropout == 0 {
 		return
 	}
-	threshold := uint32(math.Round(t.Dropout * (1 << 32)))
-	scale := float32(1 / (1 - t.Dropout))
-	const chunk = 4096 // even: one draw serves two elements
-	pieces := (per + chunk - 1) / chunk
-	kernels.Parallel(len(x)/per*pieces, func(k int) {
-		sequence, lo := k/pieces, k%pieces*chunk
-		part := x[sequence*per:][lo:min(lo+chunk, per)]
-		key := mix64(mix64(mix64(t.Seed^dropoutStream)+uint64(t.First+sequence)) + uint64(site))
-		for j := 0; j < len(part); j += 2 {
-			draw := mix64(key + uint64(lo+j+1)*0x9e3779b97f4a7c15)
-			part[j] = keepOrClear(part[j], uint32(draw), threshold, scale)
-			if j+1 < len(part) {
-				part[j+1] = keepOrClear(part[j+1], uint32(draw>>32), threshold, scale)
-			}
+	if d.piece == nil {
+		d.piece = d.dropPiece
+	}
+	d.t, d.x, d.site, d.per = t, x, site, per
+	d.pieces = (per + dropChunk - 1) / dropChunk
+	d.threshold = uint32(math.Round(t.Dropout * (1 << 32)))
+	d.scale = float32(1 / (1 - t.Dropout))
+	kernels.Parallel(len(x)/per*d.pieces, d.piece)
+}
+
+func (d *dropping) dropPiece(k int) {
+	sequence, lo := k/d.pieces, k%d.pieces*dropChunk
+	part := d.x[sequence*d.per:][lo:min(lo+dropChunk, d.per)]
+	key := mix64(mix64(mix64(d.t.Seed^dropoutStream)+uint64(d.t.First+sequence)) + uint64(d.site))
+	for j := 0; j < len(part); j += 2 {
+		draw := mix64(key + uint64(lo+j+1)*0x9e3779b97f4a7c15)
+		part[j] = keepOrClear(part[j], uint32(draw), d.threshold, d.scale)
+		if j+1 < len(part) {
+			part[j+1] = keepOrClear(part[j+1], uint32(draw>>32), d.threshold, d.scale)
 		}
-	})
+	}
 }
 
 func keepOrClear(x float32, draw, threshold uint32, scale float32) float32 {
@@ -130,7 +167,7 @@ func (m *Model) dropped(dy []float32, site int) []float32 {
 	a := &m.act
 	a.drop = grow(a.drop, len(dy))
 	copy(a.drop, dy)
-	m.Training.drop(a.drop, site, a.t*m.Config.NEmbd)
+	m.drop(a.drop, site, a.t*m.Config.NEmbd)
 	return a.drop
 }
 

@@ -73,3 +73,20 @@ func TestClip(t *testing.T) {
 		t.Errorf("clipped norm is %g, want 1", got)
 	}
 }
+
+// TestAllocations: an update after the first allocates nothing.
+func TestAllocations(t *testing.T) {
+	w, g := make([]float32, 20000), make([]float32, 20000)
+	for i := range g {
+		g[i] = 1
+	}
+	p := []optim.Tensor{{W: w, Grad: g, Decay: true}}
+	o := optim.NewAdamW(p, optim.AdamWConfig{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8})
+	got := testing.AllocsPerRun(20, func() {
+		optim.Clip(p, optim.GradNorm(p), 1)
+		o.Update(1e-3)
+	})
+	if got != 0 {
+		t.Errorf("an update allocates %g times, want 0", got)
+	}
+}
