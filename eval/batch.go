@@ -39,6 +39,7 @@ func Decode(ctx context.Context, m *gpt.Model, prompts [][]int32, s Search, batc
 	}
 	out := make([]Text, len(prompts))
 	d := m.NewBatchDecoder()
+	d.Interrupt(ctx.Err)
 	var active []*job
 	next, finished, tokens := 0, 0, 0
 	for finished < len(prompts) {
@@ -55,7 +56,10 @@ func Decode(ctx context.Context, m *gpt.Model, prompts [][]int32, s Search, batc
 			inputs = append(inputs, j.inputs...)
 		}
 		logits, err := d.Step(inputs)
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
 			return nil, fmt.Errorf("eval: %w", err)
 		}
 		v := m.Config.VocabSize

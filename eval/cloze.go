@@ -40,9 +40,10 @@ func MeasureCloze(ctx context.Context, m *gpt.Model, passages []Cloze, progress 
 		scores[i] = ClozeScore{Correct: true, Tokens: len(p.Target), Cut: max(0, len(p.Context)+len(p.Target)-1-m.Config.NCtx)}
 	}
 	d := m.NewBatchDecoder()
+	d.Interrupt(ctx.Err)
 	for lo := 0; lo < len(passages); lo += clozeBatch {
 		hi := min(len(passages), lo+clozeBatch)
-		if err := clozeStep(ctx, d, m.Config.VocabSize, passages[lo:hi], scores[lo:hi]); err != nil {
+		if err := clozeStep(d, m.Config.VocabSize, passages[lo:hi], scores[lo:hi]); err != nil {
 			return nil, fmt.Errorf("eval: passages %d to %d: %w", lo+1, hi, err)
 		}
 		if progress != nil {
@@ -53,16 +54,13 @@ func MeasureCloze(ctx context.Context, m *gpt.Model, passages []Cloze, progress 
 }
 
 // clozeStep scores passages side by side, token by token of their targets.
-func clozeStep(ctx context.Context, d *gpt.BatchDecoder, v int, passages []Cloze, scores []ClozeScore) error {
+func clozeStep(d *gpt.BatchDecoder, v int, passages []Cloze, scores []ClozeScore) error {
 	texts := make([]*gpt.Text, len(passages))
 	for i := range texts {
 		texts[i] = d.NewText()
 		defer texts[i].Release()
 	}
 	for at := 0; ; at++ { // of the target
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		var inputs []gpt.Input
 		var of []int
 		for i, p := range passages {

@@ -97,6 +97,7 @@ func Generate(ctx context.Context, m *gpt.Model, prompt []int32, index int, s Se
 		return nil, err
 	}
 	d := m.NewDecoder()
+	d.Interrupt(ctx.Err)
 	logits, err := d.Prefill(prompt)
 	if err != nil {
 		return nil, err

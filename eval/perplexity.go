@@ -72,6 +72,7 @@ func MeasurePerplexity(ctx context.Context, m *gpt.Model, documents []Document, 
 	if w.Stride < 1 || w.Stride > w.Size {
 		return total, nil, fmt.Errorf("eval: stride is %d, outside 1 to the window of %d", w.Stride, w.Size)
 	}
+	m.Interrupt(ctx.Err)
 	each = make([]Perplexity, len(documents))
 	for i, d := range documents {
 		ids := d.IDs
@@ -79,7 +80,7 @@ func MeasurePerplexity(ctx context.Context, m *gpt.Model, documents []Document, 
 			ids = append([]int32{w.BOS}, ids...)
 		}
 		base := total.Tokens
-		p, err := slide(ctx, m, ids, w, func(done int) {
+		p, err := slide(m, ids, w, func(done int) {
 			if progress != nil {
 				progress(base + done)
 			}
@@ -114,13 +115,10 @@ func MeasurePerplexity(ctx context.Context, m *gpt.Model, documents []Document, 
 }
 
 // slide sums the losses of one document.
-func slide(ctx context.Context, m *gpt.Model, ids []int32, w Windows, progress func(done int)) (Perplexity, error) {
+func slide(m *gpt.Model, ids []int32, w Windows, progress func(done int)) (Perplexity, error) {
 	var p Perplexity
 	targets := make([]int32, w.Size)
 	for start := 0; p.Tokens < len(ids)-1; start += w.Stride { // ids[1:1+p.Tokens] are predicted
-		if err := ctx.Err(); err != nil {
-			return p, err
-		}
 		t := min(start+w.Size, len(ids)-1) - start
 		for i := range t {
 			targets[i] = ids[start+i+1]

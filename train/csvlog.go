@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,8 +39,12 @@ var csvColumns = func() []column {
 	return list
 }()
 
-// cell returns a field as text with all its digits, "" for nil.
+// cell returns a field as text with all its digits, "" for nil and for what a
+// note does not have.
 func (c column) cell(m Metrics) string {
+	if m.Seconds == 0 && !slices.Contains([]string{"step", "tokens", "val_loss"}, c.key) {
+		return ""
+	}
 	v := reflect.ValueOf(m).Field(c.index)
 	if v.Kind() == reflect.Pointer {
 		if v.IsNil() {
@@ -118,6 +123,9 @@ func openCSV(dir string) (*os.File, error) {
 			var m Metrics
 			if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
 				return fmt.Errorf("%s: %w", MetricsFile, err)
+			}
+			if m.Seconds == 0 && m.ValLoss == nil {
+				continue // an event
 			}
 			if err := writeCSV(w, m); err != nil {
 				return err

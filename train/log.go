@@ -93,15 +93,13 @@ func (l *metricsLog) append(v any) error {
 }
 
 // note is a line of metrics.jsonl that is not the outcome of an update: a
-// validation on its own, a skipped step, a rollback.
+// validation on its own, a skipped step, a rollback. It has no seconds.
 type note struct {
 	Step    int      `json:"step"`
 	Tokens  int64    `json:"tokens"`
 	ValLoss *float64 `json:"val_loss,omitempty"`
 	Event   string   `json:"event,omitempty"`
 }
-
-func (l *metricsLog) note(n note) error { return l.append(n) }
 
 // cut drops the lines after step.
 func (l *metricsLog) cut(dir string, step int) error {

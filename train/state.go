@@ -50,7 +50,8 @@ type position struct {
 
 	FLOPs     float64 `json:"flops"`     // spent, by the ledger
 	Skips     int     `json:"skips"`     // steps skipped in a row
-	Rollbacks int     `json:"rollbacks"` // in the run
+	Rollbacks int     `json:"rollbacks"` // since the run last came past Failed
+	Failed    int     `json:"failed"`    // step that was rolled back last
 	Evaluated int     `json:"evaluated"` // step of the last validation
 
 	MeanLoss float64 `json:"mean_loss"` // running mean for the spike detector; 0: none yet
@@ -58,6 +59,15 @@ type position struct {
 	BestLoss float64 `json:"best_loss"` // lowest validation loss so far
 	Waited   int     `json:"waited"`    // validations since
 	Best     []best  `json:"best"`      // checkpoints that KeepBest keeps, best first
+
+	Unfinished *stepDone `json:"unfinished,omitempty"` // the last step, if its validation was interrupted
+}
+
+// stepDone is a step whose update is done and whose validation, log and
+// checkpoint may not be.
+type stepDone struct {
+	Metrics
+	Skipped string `json:"skipped,omitempty"` // why there was no update
 }
 
 // best is a checkpoint with its validation loss.

@@ -12,7 +12,8 @@ import (
 const (
 	// maxSkips is how many steps in a row are skipped before the run stops.
 	maxSkips = 10
-	// maxRollbacks is how many rollbacks in a row a run makes before it stops.
+	// maxRollbacks is how many rollbacks a run makes without coming past the step
+	// that it failed at before it stops.
 	maxRollbacks = 5
 	// meanLossDecay is the decay of the running mean that spikes are held
 	// against: about the last 50 steps.
@@ -42,14 +43,15 @@ func (r *Run) step(ctx context.Context, lr float64) (outcome, error) {
 	r.Model.CollectFullGrad(moves && r.Config.needsFullGrad())
 	var sum float64
 	at := first
+	r.Model.Interrupt(ctx.Err)
 	for _, b := range batches {
-		if err := ctx.Err(); err != nil {
-			return out, err
-		}
 		r.Model.Training.First = at
 		at += b.B
 		l, _, err := r.Model.LossAndGrad(b.IDs, b.Targets, b.B, b.T, 1/float32(counted))
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return out, ctx.Err()
+		case err != nil:
 			return out, fmt.Errorf("train: step %d: %w", r.pos.Step+1, err)
 		}
 		sum += l
@@ -79,6 +81,9 @@ func (r *Run) count(tokens int) {
 	r.pos.Step++
 	r.pos.Tokens += int64(tokens)
 	r.pos.FLOPs += r.flops * float64(r.Config.BatchSize)
+	if r.pos.Step >= r.pos.Failed {
+		r.pos.Rollbacks = 0
+	}
 }
 
 // refuse applies the policies to a loss that is not finite and to a spike. It

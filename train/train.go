@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spdfctl/spdfctl/masks"
@@ -36,7 +37,7 @@ type Run struct {
 	OnStep func(Metrics)
 	// Sample prints a text of the model, every Config.SampleEvery steps. It must
 	// not change the model. May be nil.
-	Sample func(step int) error
+	Sample func(ctx context.Context, step int) error
 	// Log is told of phases and limits, Warn of damage and of what a policy did
 	// about a loss. Both may be nil.
 	Log, Warn func(line string)
@@ -137,20 +138,27 @@ func (r *Run) Do(ctx context.Context) (s Summary, err error) {
 	if err := r.price(); err != nil {
 		return Summary{}, err
 	}
-	log, before, err := openMetrics(r.Dir, r.pos.Step)
+	logged := r.pos.Step
+	if r.pos.Unfinished != nil {
+		logged--
+	}
+	log, before, err := openMetrics(r.Dir, logged)
 	if err != nil {
 		return Summary{}, err
 	}
 	defer log.Close()
-	watch, err := openWatch(r.Dir, r.pos.Step)
+	if d := r.pos.Unfinished; d != nil {
+		before.Seconds, before.FLOPs = d.Seconds, d.FLOPs
+	}
+	watch, err := openWatch(r.Dir, logged)
 	if err != nil {
 		return Summary{}, err
 	}
 	defer watch.Close()
-	if err := watch.masks(r.Model, r.pos.Step); err != nil {
+	if err := watch.masks(r.Model, r.target(), r.pos.Step); err != nil {
 		return Summary{}, err
 	}
-	r.writer.run = r
+	r.writer.run, r.writer.logs = r, []*os.File{log.f, watch.sparsity}
 	// Whatever ends the run, the write under way is waited for, and its error
 	// is not lost.
 	defer func() { err = errors.Join(err, r.writer.wait()) }()
@@ -189,14 +197,19 @@ func (l *loop) run(ctx context.Context) error {
 			}
 		}
 	}
-	// A run that was interrupted in a validation makes up for it.
+	if d := r.pos.Unfinished; d != nil {
+		if err := l.finish(ctx, *d); err != nil {
+			return err
+		}
+	}
+	// Validation data may be new to a run that is taken up.
 	if l.validationDue() && r.pos.Step > 0 || c.EvalAtStart && r.Valid != nil && r.pos.Step == 0 {
 		v, err := r.validate(ctx)
 		if err != nil {
 			return err
 		}
 		l.sum.ValLoss = &v
-		if err := l.log.note(note{Step: r.pos.Step, Tokens: r.pos.Tokens, ValLoss: &v}); err != nil {
+		if err := l.note(note{Step: r.pos.Step, Tokens: r.pos.Tokens, ValLoss: &v}); err != nil {
 			return err
 		}
 		if r.pos.Step > 0 {
@@ -248,31 +261,38 @@ func (l *loop) one(ctx context.Context) error {
 	}
 	took := time.Since(start)
 	l.spent += took
-	m := Metrics{
+	return l.finish(ctx, stepDone{Skipped: out.skipped, Metrics: Metrics{
 		Step: r.pos.Step, Tokens: r.pos.Tokens, Loss: out.loss, LR: out.lr, GradNorm: out.norm,
 		TokensPerSecond: float64(out.tokens) / took.Seconds(),
 		FLOPs:           r.pos.FLOPs, Seconds: l.spent.Seconds(),
-	}
+	}})
+}
+
+// finish does what follows a step: validation, log, sample, checkpoint. A step
+// whose validation is interrupted is finished after the resume.
+func (l *loop) finish(ctx context.Context, d stepDone) error {
+	r, c, m := l.Run, l.Config, d.Metrics
 	l.sum.Steps, l.sum.Tokens, l.sum.FLOPs, l.sum.Time = m.Step, m.Tokens, m.FLOPs, l.spent
 	last := r.pos.Step == c.MaxSteps
-	save := c.SaveEvery > 0 && r.pos.Step%c.SaveEvery == 0
+	save := last || c.SaveEvery > 0 && r.pos.Step%c.SaveEvery == 0
 	if l.validationDue() {
 		v, err := r.validate(ctx)
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
+			r.pos.Unfinished = &d
 			return err
 		}
-		if err == nil {
-			m.ValLoss, l.sum.ValLoss = &v, &v
-			r.pos.Evaluated = r.pos.Step
-			keep, _ := r.validated(v)
-			save = save || keep
-		}
+		m.ValLoss, l.sum.ValLoss = &v, &v
+		r.pos.Evaluated = r.pos.Step
+		keep, _ := r.validated(v)
+		save = save || keep
 	}
-	if out.skipped != "" {
-		r.warnf("%s", out.skipped)
-		err = l.log.note(note{Step: m.Step, Tokens: m.Tokens, ValLoss: m.ValLoss, Event: out.skipped})
+	r.pos.Unfinished = nil
+	var err error
+	if d.Skipped != "" {
+		r.warnf("%s", d.Skipped)
+		err = l.note(note{Step: m.Step, Tokens: m.Tokens, ValLoss: m.ValLoss, Event: d.Skipped})
 	} else {
-		l.sum.Loss = out.loss
+		l.sum.Loss = m.Loss
 		if last || m.ValLoss != nil || r.pos.Step%c.LogEvery == 0 {
 			err = errors.Join(l.log.write(m), l.watch.log(m))
 		}
@@ -281,23 +301,32 @@ func (l *loop) one(ctx context.Context) error {
 		}
 	}
 	if last || m.ValLoss != nil {
-		err = errors.Join(err, l.watch.weights(r.Model, m.Step))
+		err = errors.Join(err, l.watch.weights(r.Model, r.target(), m.Step))
 	}
-	if err = errors.Join(err, l.watch.masks(r.Model, m.Step)); err != nil {
+	if err = errors.Join(err, l.watch.masks(r.Model, r.target(), m.Step)); err != nil {
 		return err
 	}
 	if r.Sample != nil && c.SampleEvery > 0 && r.pos.Step%c.SampleEvery == 0 {
-		if err := r.Sample(r.pos.Step); err != nil {
+		if err := r.Sample(ctx, r.pos.Step); err != nil {
 			return err
 		}
 	}
-	if save || last {
+	if save {
 		if err := r.writer.start(); err != nil {
 			return err
 		}
 		l.saved = r.pos.Step
 	}
 	return nil
+}
+
+// note writes a line that is not the outcome of an update.
+func (l *loop) note(n note) error {
+	err := l.log.append(n)
+	if n.ValLoss != nil {
+		err = errors.Join(err, l.watch.note(n))
+	}
+	return err
 }
 
 // validationDue reports whether the present step wants a validation that it
@@ -323,13 +352,13 @@ func (l *loop) rollback(why string) error {
 		return err
 	}
 	r.pos.Shift = shift + from + 1 - r.pos.Step
-	r.pos.Rollbacks = rollbacks
+	r.pos.Rollbacks, r.pos.Failed = rollbacks, from+1
 	event := fmt.Sprintf("%s: rolled back to step %d, batches of %d steps left out", why, r.pos.Step, r.pos.Shift-shift)
 	r.warnf("%s", event)
 	if err := l.log.cut(r.Dir, r.pos.Step); err != nil {
 		return err
 	}
-	if err := l.log.note(note{Step: r.pos.Step, Tokens: r.pos.Tokens, Event: event}); err != nil {
+	if err := l.note(note{Step: r.pos.Step, Tokens: r.pos.Tokens, Event: event}); err != nil {
 		return err
 	}
 	if err := r.price(); err != nil {
@@ -379,16 +408,17 @@ func (r *Run) validate(ctx context.Context) (float64, error) {
 	}
 	var sum float64
 	count := 0
+	r.Model.Interrupt(ctx.Err)
 	for lo := 0; lo < n; lo += r.Config.micro() {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
 		b, err := r.Valid.InOrder(lo, min(lo+r.Config.micro(), n))
 		if err != nil {
 			return 0, fmt.Errorf("train: validation: %w", err)
 		}
 		l, k, err := r.Model.Loss(b.IDs, b.Targets, b.B, b.T)
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return 0, ctx.Err()
+		case err != nil:
 			return 0, fmt.Errorf("train: validation: %w", err)
 		}
 		sum += l

@@ -97,6 +97,15 @@ func (w *watcher) log(m Metrics) error {
 	return w.events.Append(tfevents.Event{Step: int64(m.Step), Values: values})
 }
 
+// note writes the validation loss of a note.
+func (w *watcher) note(n note) error {
+	m := Metrics{Step: n.Step, Tokens: n.Tokens, ValLoss: n.ValLoss}
+	if err := writeCSV(w.csv, m); err != nil {
+		return fmt.Errorf("train: %s: %w", CSVFile, err)
+	}
+	return w.events.Append(tfevents.Event{Step: int64(n.Step), Values: []tfevents.Value{{Tag: eventTag("val_loss"), Scalar: float32(*n.ValLoss)}}})
+}
+
 // eventTag puts the metrics of validations and of training into panes of
 // their own.
 func eventTag(key string) string {
@@ -106,15 +115,16 @@ func eventTag(key string) string {
 	return "train/" + key
 }
 
-// weights writes a histogram of every trainable tensor of m, and how sparse it is.
-func (w *watcher) weights(m *gpt.Model, step int) error {
+// weights writes a histogram of every trainable tensor of m, and how sparse it
+// is and is meant to be.
+func (w *watcher) weights(m *gpt.Model, target *float64, step int) error {
 	var values []tfevents.Value
 	for _, p := range m.Trainable() {
 		if h := tfevents.NewHistogram(p.W); h != nil {
 			values = append(values, tfevents.Value{Tag: "weights/" + p.Name, Histogram: h})
 		}
 	}
-	for _, t := range sparsities(m.Masks) {
+	for _, t := range sparsities(m.Masks, target) {
 		values = append(values, tfevents.Value{Tag: "sparsity/actual/" + t.Name, Scalar: float32(t.Actual)})
 		if t.Target != nil {
 			values = append(values, tfevents.Value{Tag: "sparsity/target/" + t.Name, Scalar: float32(*t.Target)})
@@ -124,8 +134,8 @@ func (w *watcher) weights(m *gpt.Model, step int) error {
 }
 
 // masks writes a line of sparsity.jsonl if a sparsity is not what it was.
-func (w *watcher) masks(m *gpt.Model, step int) error {
-	list := sparsities(m.Masks)
+func (w *watcher) masks(m *gpt.Model, target *float64, step int) error {
+	list := sparsities(m.Masks, target)
 	now, err := json.Marshal(list)
 	if err != nil {
 		return fmt.Errorf("train: %s: %w", SparsityFile, err)
@@ -144,17 +154,29 @@ func (w *watcher) masks(m *gpt.Model, step int) error {
 	return nil
 }
 
-// sparsities lists the matrices of set, which may be nil. The target is that of
-// the recipe, where every matrix has the same.
-func sparsities(set *masks.Set) []TensorSparsity {
+// target returns the sparsity that every matrix is meant to have in the end; nil
+// if they differ or there is none.
+func (r *Run) target() *float64 {
+	set := r.Model.Masks
+	if set == nil {
+		return nil
+	}
+	s := r.Target
+	if r.Config.Dynamic != "gmp" {
+		var err error
+		if s, err = masks.ParseSparsity(set.Recipe.Sparsity); err != nil || set.Recipe.Distribution != "uniform" {
+			return nil
+		}
+	}
+	x := s.Float64()
+	return &x
+}
+
+// sparsities lists the matrices of set, which may be nil.
+func sparsities(set *masks.Set, target *float64) []TensorSparsity {
 	list := []TensorSparsity{}
 	if set == nil {
 		return list
-	}
-	var target *float64
-	if s, err := masks.ParseSparsity(set.Recipe.Sparsity); err == nil && set.Recipe.Distribution == "uniform" {
-		x := s.Float64()
-		target = &x
 	}
 	for _, k := range set.Masks {
 		list = append(list, TensorSparsity{k.Key(), target, k.Sparsity()})

@@ -121,8 +121,8 @@ const sampleTokens = 48
 
 // sampler returns the Sample of a run: a text of the model as it stands, drawn
 // with a seed of its own, that the log shows.
-func (a *app) sampler(r *train.Run, tok *bpe.Tokenizer) func(step int) error {
-	return func(step int) error {
+func (a *app) sampler(r *train.Run, tok *bpe.Tokenizer) func(ctx context.Context, step int) error {
+	return func(ctx context.Context, step int) error {
 		prompt := tok.Encode([]byte(r.Config.SamplePrompt))
 		if len(prompt) == 0 {
 			prompt = []int32{int32(r.EOS)}
@@ -132,7 +132,7 @@ func (a *app) sampler(r *train.Run, tok *bpe.Tokenizer) func(step int) error {
 			Sampling: eval.Sampling{Temperature: 0.8, TopK: 50, Seed: r.Config.Seed},
 			Limits:   eval.Limits{MaxTokens: sampleTokens, Stop: []int32{int32(r.EOS)}},
 		}
-		out, err := eval.Generate(context.Background(), r.Model, prompt, step, search, nil)
+		out, err := eval.Generate(ctx, r.Model, prompt, step, search, nil)
 		if err != nil {
 			return err
 		}

@@ -20,6 +20,7 @@ type BatchDecoder struct {
 
 	x, ln, qkv, att, sum, wide []float32
 	mean, rstd, logits         []float32
+	interrupt
 }
 
 // Text is a text in a BatchDecoder: the slots of its tokens.
@@ -70,7 +71,7 @@ const minRows = 8
 // Step appends the ids of every input to its text and returns the logits
 // (len(inputs), V) after the last id of each. The slice is valid until the next
 // step. No text may be in two inputs. It returns an error, and changes nothing, if
-// a context is full or an id is outside the vocabulary.
+// a context is full or an id is outside the vocabulary, and that of Interrupt.
 func (d *BatchDecoder) Step(inputs []Input) ([]float32, error) {
 	c := d.m.Config
 	n := 0
@@ -100,7 +101,9 @@ func (d *BatchDecoder) Step(inputs []Input) ([]float32, error) {
 			rows = append(rows, in.Text.slots)
 		}
 	}
-	d.forward(rows)
+	if err := d.forward(rows); err != nil {
+		return nil, err
+	}
 	return d.head(inputs), nil
 }
 
@@ -136,10 +139,13 @@ func (d *BatchDecoder) take() int32 {
 }
 
 // forward runs the tokens through the blocks and leaves the stream in d.x.
-func (d *BatchDecoder) forward(rows [][]int32) {
+func (d *BatchDecoder) forward(rows [][]int32) error {
 	m, c := d.m, d.m.Config
 	n, C, inner, eps := max(len(rows), minRows), c.NEmbd, c.Inner(), float32(c.LayerNormEps)
 	for i := range m.blocks {
+		if err := d.interrupted(); err != nil {
+			return err
+		}
 		p := &m.blocks[i]
 		kernels.LayerNormForward(d.ln, d.mean, d.rstd, d.x, p.ln1W.W, p.ln1B.W, n, C, eps)
 		linear(d.qkv, d.ln, p.attnW, p.attnB, n, layout{})
@@ -164,6 +170,7 @@ func (d *BatchDecoder) forward(rows [][]int32) {
 		linear(d.sum, d.wide, p.outW, p.outB, n, layout{})
 		kernels.Add(d.x[:n*C], d.x[:n*C], d.sum[:n*C])
 	}
+	return nil
 }
 
 // head returns the logits after the last token of every input.

@@ -18,6 +18,7 @@ type Decoder struct {
 	stat                       [1]float32
 	stat2                      [1]float32
 	logits                     []float32
+	interrupt
 }
 
 // NewDecoder returns a decoder at the start of a sequence.
@@ -78,6 +79,9 @@ func (d *Decoder) append(id int32) error {
 	}
 	if id < 0 || int(id) >= c.VocabSize {
 		return fmt.Errorf("gpt: decoder: token %d is outside the vocabulary of %d", id, c.VocabSize)
+	}
+	if err := d.interrupted(); err != nil {
+		return err
 	}
 	C, eps := c.NEmbd, float32(c.LayerNormEps)
 	kernels.Add(d.x, m.wte.W[int(id)*C:][:C], m.wpe.W[d.n*C:][:C])

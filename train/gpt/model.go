@@ -34,6 +34,7 @@ type Model struct {
 
 	act     activations
 	observe func(s Stage, block int, backward bool)
+	interrupt
 }
 
 // block holds the parameters of one transformer block.

@@ -138,8 +138,7 @@ func (m *Model) Forward(ids []int32, b, t int) error {
 	if err := m.checkBatch(ids, b, t); err != nil {
 		return err
 	}
-	m.forward(ids, b, t, false)
-	return nil
+	return m.forward(ids, b, t, false)
 }
 
 // stream returns the residual stream that enters block i, or that leaves the
@@ -200,7 +199,7 @@ func (m *Model) normalise(dst, mean, rstd, x, weight, bias []float32, panels boo
 
 // forward is Forward on a batch that has been checked, as in training if train
 // is set.
-func (m *Model) forward(ids []int32, b, t int, train bool) {
+func (m *Model) forward(ids []int32, b, t int, train bool) error {
 	m.plan(b, t)
 	c, a := m.Config, &m.act
 	n, C := b*t, c.NEmbd
@@ -211,9 +210,13 @@ func (m *Model) forward(ids []int32, b, t int, train bool) {
 		m.drop(m.stream(0)[:n*C], embeddingSite, t*C)
 	}
 	for i := range m.blocks {
+		if err := m.interrupted(); err != nil {
+			return err
+		}
 		m.forwardBlock(i, train)
 	}
 	kernels.LayerNormForward(a.lnf, a.meanf, a.rstdf, a.resid, m.lnfW.W, m.lnfB.W, n, C, eps)
+	return nil
 }
 
 // Loss runs a forward pass and returns the sum of the cross-entropies in nats
@@ -223,9 +226,10 @@ func (m *Model) Loss(ids, targets []int32, b, t int) (sum float64, count int, er
 	if err := m.checkTargets(ids, targets, b, t); err != nil {
 		return 0, 0, err
 	}
-	m.forward(ids, b, t, false)
-	sum, count = m.head(targets, 0, false)
-	return sum, count, nil
+	if err := m.forward(ids, b, t, false); err != nil {
+		return 0, 0, err
+	}
+	return m.head(targets, 0, false)
 }
 
 // LossAndGrad is Loss followed by the backward pass: it adds scale times the
@@ -235,7 +239,9 @@ func (m *Model) LossAndGrad(ids, targets []int32, b, t int, scale float32) (sum 
 	if err := m.checkTargets(ids, targets, b, t); err != nil {
 		return 0, 0, err
 	}
-	m.forward(ids, b, t, true)
+	if err := m.forward(ids, b, t, true); err != nil {
+		return 0, 0, err
+	}
 	if m.Trainable()[0].Grad == nil {
 		m.ZeroGrad()
 	}
@@ -244,9 +250,10 @@ func (m *Model) LossAndGrad(ids, targets []int32, b, t int, scale float32) (sum 
 	a.dresid = grow(a.dresid, n*C)
 	a.dtmp = grow(a.dtmp, max(n*3*C, len(a.layers[0].gelu)))
 	a.dtmp2 = grow(a.dtmp2, n*C)
-	sum, count = m.head(targets, scale, true)
-	m.backward(ids)
-	return sum, count, nil
+	if sum, count, err = m.head(targets, scale, true); err != nil {
+		return 0, 0, err
+	}
+	return sum, count, m.backward(ids)
 }
 
 // LossLast returns the cross-entropy of each target of the last Loss or
@@ -272,11 +279,14 @@ func (m *Model) checkTargets(ids, targets []int32, b, t int) error {
 // head computes the tied LM head and its loss chunk by chunk, so that the
 // logits are never whole in memory. With grad it leaves the gradient of the
 // final LayerNorm's output in dtmp2 and adds to the gradient of wte.
-func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, count int) {
+func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, count int, err error) {
 	a := &m.act
 	n, C, V := a.b*a.t, m.Config.NEmbd, m.Config.VocabSize
 	rows := m.headRows(n)
 	for lo := 0; lo < n; lo += rows {
+		if err := m.interrupted(); err != nil {
+			return 0, 0, err
+		}
 		hi := min(lo+rows, n)
 		k := hi - lo
 		x := a.lnf[lo*C : hi*C]
@@ -311,17 +321,20 @@ func (m *Model) head(targets []int32, scale float32, grad bool) (sum float64, co
 			count++
 		}
 	}
-	return sum, count
+	return sum, count, nil
 }
 
 // backward propagates the gradient in dtmp2 through the whole model.
-func (m *Model) backward(ids []int32) {
+func (m *Model) backward(ids []int32) error {
 	c, a := m.Config, &m.act
 	n, C, inner := a.b*a.t, c.NEmbd, c.Inner()
 	dres := a.dresid[:n*C]
 	clear(dres)
 	kernels.LayerNormBackward(dres, m.gradOf(m.lnfW), m.gradOf(m.lnfB), a.dtmp2, a.resid, m.lnfW.W, a.meanf, a.rstdf, n, C)
 	for i := len(m.blocks) - 1; i >= 0; i-- {
+		if err := m.interrupted(); err != nil {
+			return err
+		}
 		if m.Training.Recompute && i < len(m.blocks)-1 {
 			m.forwardBlock(i, true)
 		}
@@ -353,6 +366,7 @@ func (m *Model) backward(ids []int32) {
 	if m.wte.Grad != nil {
 		kernels.EmbeddingBackward(m.wte.Grad, m.wpe.Grad, dres, ids, a.t, C)
 	}
+	return nil
 }
 
 // gradOf returns where the gradient of a LayerNorm's parameter goes: of a
