@@ -306,7 +306,9 @@ func openWindows(dir string, tok *bpe.Tokenizer, seqLen int, seed uint64) (*data
 func (a *app) train(ctx context.Context, what string, r *train.Run) (train.Summary, error) {
 	stop := a.watch(what, r)
 	stopSignals := a.printStateOnSignal(what, r)
+	a.training.Store(true)
 	s, err := r.Do(ctx)
+	a.training.Store(false)
 	stopSignals()
 	stop()
 	switch {

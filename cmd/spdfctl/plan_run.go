@@ -275,7 +275,7 @@ func (r *planRun) command(ctx context.Context, x *phase, dir string, args []stri
 		args = append(args, "--quiet")
 	}
 	var stdout bytes.Buffer
-	sub := &app{stdout: &stdout, stderr: r.a.stderr}
+	sub := &app{stdout: &stdout, stderr: r.a.stderr, training: r.a.training}
 	root := newRootCmd(sub)
 	root.SetArgs(args)
 	root.SetOut(&stdout)

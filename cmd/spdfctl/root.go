@@ -10,7 +10,9 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -60,12 +62,41 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	a.closeProgress()
-	return a.report(ctx, err)
+	done := make(chan error, 1)
+	go func() {
+		defer a.closeProgress()
+		done <- root.ExecuteContext(ctx)
+	}()
+	return a.report(ctx, a.await(ctx, done, grace))
+}
+
+// grace is the time that a command has to end by itself after an interrupt.
+const grace = 8 * time.Second
+
+// await returns what a command returns through done. When ctx ends and the command
+// has not returned after the grace, it is left: every file it wrote is whole or
+// hidden. Training is waited for longer, because its last checkpoint is.
+func (a *app) await(ctx context.Context, done <-chan error, grace time.Duration) error {
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(grace):
+	}
+	if a.training.Load() {
+		return <-done
+	}
+	return ctx.Err()
 }
 
 func newRootCmd(a *app) *cobra.Command {
+	if a.training == nil {
+		a.training = new(atomic.Bool)
+	}
 	var showVersion bool
 	root := &cobra.Command{
 		Use:   "spdfctl",

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -43,7 +44,8 @@ type app struct {
 	quiet     bool
 	logFormat string
 
-	progress *progress // the one that is on screen, if any
+	progress *progress    // the one that is on screen, if any
+	training *atomic.Bool // a run is under way that has a checkpoint to write at its end
 }
 
 // usageError is a wrong command line: exit code 2.
