@@ -28,11 +28,15 @@ type column struct {
 	index int
 }
 
-// csvColumns lists the columns of metrics.csv in the order of the fields.
+// csvColumns lists the columns of metrics.csv in the order of the fields; what is
+// not one value has none.
 var csvColumns = func() []column {
 	t := reflect.TypeFor[Metrics]()
 	var list []column
 	for i := range t.NumField() {
+		if t.Field(i).Type.Kind() == reflect.Map {
+			continue
+		}
 		key, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 		list = append(list, column{key, i})
 	}

@@ -184,7 +184,7 @@ func newRun(t *testing.T, dir string) *train.Run {
 	cfg.Seed, cfg.BatchSize, cfg.MicroBatchSize, cfg.SeqLen = 4, 4, 3, 12
 	cfg.MaxSteps, cfg.WarmupSteps, cfg.LR = 12, 3, 1e-2
 	cfg.LogEvery, cfg.EvalEvery, cfg.SaveEvery, cfg.KeepLast = 1, 4, 4, 0
-	return &train.Run{Dir: dir, Config: cfg, Model: m, Train: w, Valid: w, EOS: 16, SequenceFLOPs: func(*masks.Set) (float64, error) { return 10, nil }}
+	return &train.Run{Dir: dir, Config: cfg, Model: m, Train: w, Valid: []train.Validation{{Weight: 1, Set: w}}, EOS: 16, SequenceFLOPs: func(*masks.Set) (float64, error) { return 10, nil }}
 }
 
 // do runs r to its end.

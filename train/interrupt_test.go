@@ -40,18 +40,18 @@ func logged(t *testing.T, dir string) (lines []map[string]any) {
 
 // asker calls back when batches are asked for.
 type asker struct {
-	data.Source
+	*data.Windows
 	batch, inOrder func(lo int)
 }
 
 func (a *asker) Batch(lo, hi int) (*data.Batch, error) {
 	a.batch(lo)
-	return a.Source.Batch(lo, hi)
+	return a.Windows.Batch(lo, hi)
 }
 
 func (a *asker) InOrder(lo, hi int) (*data.Batch, error) {
 	a.inOrder(lo)
-	return a.Source.InOrder(lo, hi)
+	return a.Windows.InOrder(lo, hi)
 }
 
 // TestInterruptedInside interrupts a run inside a backward pass, in the middle of
@@ -62,7 +62,7 @@ func TestInterruptedInside(t *testing.T) {
 		r := newRun(t, dir)
 		r.Config.LogEvery, r.Config.KeepBest, r.Config.Patience, r.Config.SampleEvery = 3, 1, 10, 5
 		step := 0
-		both := &asker{Source: r.Train}
+		both := &asker{Windows: r.Train.(*data.Windows)}
 		both.batch = func(lo int) {
 			step = lo/r.Config.BatchSize + 1
 			r.Model.Observe(func(_ gpt.Stage, block int, backward bool) {
@@ -76,7 +76,7 @@ func TestInterruptedInside(t *testing.T) {
 				cancel("validation", step)
 			}
 		}
-		r.Train, r.Valid = both, both
+		r.Train, r.Valid = both, []train.Validation{{Weight: 1, Set: both}}
 		r.Sample = func(ctx context.Context, step int) error {
 			cancel("sample", step)
 			return ctx.Err()
@@ -125,7 +125,7 @@ func TestRollbacksApart(t *testing.T) {
 	bad := func(r *train.Run, is func(step int) bool) {
 		r.Config.MaxSteps, r.Config.OnNonFinite, r.Config.SaveEvery = 24, "rollback", 1
 		w := func() []float32 { return r.Model.Param("ln_f.weight").W }
-		r.Train = &asker{Source: r.Train, batch: func(lo int) {
+		r.Train = &asker{Windows: r.Train.(*data.Windows), batch: func(lo int) {
 			if w()[0] = 1; is(lo/r.Config.BatchSize + 1) {
 				w()[0] = float32(math.NaN())
 			}

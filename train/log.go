@@ -99,6 +99,8 @@ type note struct {
 	Tokens  int64    `json:"tokens"`
 	ValLoss *float64 `json:"val_loss,omitempty"`
 	Event   string   `json:"event,omitempty"`
+
+	ValLosses map[string]float64 `json:"val_losses,omitempty"`
 }
 
 // cut drops the lines after step.

@@ -19,7 +19,7 @@ type Run struct {
 	Config Config
 	Model  *gpt.Model
 	Train  data.Source
-	Valid  data.Source // may be nil
+	Valid  []Validation
 
 	// Target is the sparsity at which gradual pruning ends.
 	Target masks.Sparsity
@@ -49,6 +49,14 @@ type Run struct {
 	writer writer
 }
 
+// Validation is a set to validate on. The validation loss of a run is the mean
+// over its sets, by weight.
+type Validation struct {
+	Name   string // in the logs; it need not be given to a single set
+	Weight float64
+	Set    data.Ordered
+}
+
 // Metrics is one line of metrics.jsonl.
 type Metrics struct {
 	Step            int      `json:"step"`
@@ -60,18 +68,21 @@ type Metrics struct {
 	FLOPs           float64  `json:"flops"`
 	Seconds         float64  `json:"seconds"` // spent in steps since the start of the run
 	ValLoss         *float64 `json:"val_loss,omitempty"`
+
+	ValLosses map[string]float64 `json:"val_losses,omitempty"` // by set, if there are several
 }
 
 // Summary is what a finished run has to say.
 type Summary struct {
-	Steps     int           // done, those before a resume included
-	Tokens    int64         // seen
-	FLOPs     float64       // spent, by the ledger
-	Loss      float64       // of the last step
-	ValLoss   *float64      // of the last validation
-	Time      time.Duration // in training steps, those before a resume included
-	Directory string        // the last checkpoint
-	Stopped   string        // why the run ended before Config.MaxSteps; empty: it did not
+	Steps     int                // done, those before a resume included
+	Tokens    int64              // seen
+	FLOPs     float64            // spent, by the ledger
+	Loss      float64            // of the last step
+	ValLoss   *float64           // of the last validation
+	ValLosses map[string]float64 // likewise, by set, if there are several
+	Time      time.Duration      // in training steps, those before a resume included
+	Directory string             // the last checkpoint
+	Stopped   string             // why the run ended before Config.MaxSteps; empty: it did not
 }
 
 func (r *Run) logf(format string, args ...any) {
@@ -165,7 +176,7 @@ func (r *Run) Do(ctx context.Context) (s Summary, err error) {
 
 	l := &loop{Run: r, log: log, watch: watch, start: time.Now(), saved: r.pos.Step,
 		spent: time.Duration(before.Seconds * float64(time.Second))}
-	l.sum = Summary{Steps: r.pos.Step, Tokens: r.pos.Tokens, FLOPs: before.FLOPs, Loss: before.Loss, ValLoss: before.ValLoss, Time: l.spent}
+	l.sum = Summary{Steps: r.pos.Step, Tokens: r.pos.Tokens, FLOPs: before.FLOPs, Loss: before.Loss, ValLoss: before.ValLoss, ValLosses: before.ValLosses, Time: l.spent}
 	err = l.run(ctx)
 	if err != nil && ctx.Err() != nil && r.pos.Step > l.saved {
 		err = errors.Join(err, r.writer.start())
@@ -203,13 +214,13 @@ func (l *loop) run(ctx context.Context) error {
 		}
 	}
 	// Validation data may be new to a run that is taken up.
-	if l.validationDue() && r.pos.Step > 0 || c.EvalAtStart && r.Valid != nil && r.pos.Step == 0 {
-		v, err := r.validate(ctx)
+	if l.validationDue() && r.pos.Step > 0 || c.EvalAtStart && len(r.Valid) > 0 && r.pos.Step == 0 {
+		v, each, err := r.validate(ctx)
 		if err != nil {
 			return err
 		}
-		l.sum.ValLoss = &v
-		if err := l.note(note{Step: r.pos.Step, Tokens: r.pos.Tokens, ValLoss: &v}); err != nil {
+		l.sum.ValLoss, l.sum.ValLosses = &v, each
+		if err := l.note(note{Step: r.pos.Step, Tokens: r.pos.Tokens, ValLoss: &v, ValLosses: each}); err != nil {
 			return err
 		}
 		if r.pos.Step > 0 {
@@ -276,12 +287,13 @@ func (l *loop) finish(ctx context.Context, d stepDone) error {
 	last := r.pos.Step == c.MaxSteps
 	save := last || c.SaveEvery > 0 && r.pos.Step%c.SaveEvery == 0
 	if l.validationDue() {
-		v, err := r.validate(ctx)
+		v, each, err := r.validate(ctx)
 		if err != nil {
 			r.pos.Unfinished = &d
 			return err
 		}
 		m.ValLoss, l.sum.ValLoss = &v, &v
+		m.ValLosses, l.sum.ValLosses = each, each
 		r.pos.Evaluated = r.pos.Step
 		keep, _ := r.validated(v)
 		save = save || keep
@@ -290,7 +302,7 @@ func (l *loop) finish(ctx context.Context, d stepDone) error {
 	var err error
 	if d.Skipped != "" {
 		r.warnf("%s", d.Skipped)
-		err = l.note(note{Step: m.Step, Tokens: m.Tokens, ValLoss: m.ValLoss, Event: d.Skipped})
+		err = l.note(note{Step: m.Step, Tokens: m.Tokens, ValLoss: m.ValLoss, ValLosses: m.ValLosses, Event: d.Skipped})
 	} else {
 		l.sum.Loss = m.Loss
 		if last || m.ValLoss != nil || r.pos.Step%c.LogEvery == 0 {
@@ -334,7 +346,7 @@ func (l *loop) note(n note) error {
 func (l *loop) validationDue() bool {
 	c, step := l.Config, l.pos.Step
 	due := step == c.MaxSteps || c.EvalEvery > 0 && step%c.EvalEvery == 0
-	return l.Valid != nil && due && l.pos.Evaluated != step
+	return len(l.Valid) > 0 && due && l.pos.Evaluated != step
 }
 
 // rollback takes up the last checkpoint and leaves the batches since out. The
@@ -398,31 +410,4 @@ func (r *Run) densify() error {
 	}
 	r.logf("step %d: densified, learning rate %.3g from here", r.pos.Step, r.Config.denseSchedule().LR)
 	return r.price()
-}
-
-// validate returns the mean loss over the first EvalSequences of Valid.
-func (r *Run) validate(ctx context.Context) (float64, error) {
-	n := r.Valid.Len()
-	if r.Config.EvalSequences > 0 {
-		n = min(n, r.Config.EvalSequences)
-	}
-	var sum float64
-	count := 0
-	r.Model.Interrupt(ctx.Err)
-	for lo := 0; lo < n; lo += r.Config.micro() {
-		b, err := r.Valid.InOrder(lo, min(lo+r.Config.micro(), n))
-		if err != nil {
-			return 0, fmt.Errorf("train: validation: %w", err)
-		}
-		l, k, err := r.Model.Loss(b.IDs, b.Targets, b.B, b.T)
-		switch {
-		case ctx.Err() != nil:
-			return 0, ctx.Err()
-		case err != nil:
-			return 0, fmt.Errorf("train: validation: %w", err)
-		}
-		sum += l
-		count += k
-	}
-	return sum / float64(count), nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/spdfctl/spdfctl/formats/safetensors"
 	"github.com/spdfctl/spdfctl/kernels"
 	"github.com/spdfctl/spdfctl/train"
+	"github.com/spdfctl/spdfctl/train/data"
 	"github.com/spdfctl/spdfctl/train/gpt"
 )
 
@@ -84,6 +86,56 @@ func TestResumeIsExact(t *testing.T) {
 	}
 	if got := bytes.Count(log, []byte("\n")); got != 12 {
 		t.Errorf("metrics.jsonl has %d lines after the resume, want 12", got)
+	}
+}
+
+// newBlendRun is newRun on three weighted texts, validated on two of them.
+func newBlendRun(t *testing.T, dir string) *train.Run {
+	t.Helper()
+	r := newRun(t, dir)
+	var parts []*data.Windows
+	for k := range 3 {
+		text := make(memory, 100+100*k)
+		for i := range text {
+			text[i] = int32((k + 2) * i * i % 17)
+		}
+		w, err := data.NewWindows(text, 12, data.Seed(4, k))
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, w)
+	}
+	blend, err := data.NewBlend(parts, []uint64{5, 2, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Train = blend
+	r.Valid = []train.Validation{{Name: "a", Weight: 5, Set: parts[0]}, {Name: "b", Weight: 2, Set: parts[1]}}
+	r.Config.MaxSteps, r.Config.SaveEvery = 6, 1
+	return r
+}
+
+// TestBlendResumesAnywhere takes a run on several sources up at every step of it.
+func TestBlendResumesAnywhere(t *testing.T) {
+	whole := do(t, newBlendRun(t, t.TempDir()))
+	if len(whole.ValLosses) != 2 {
+		t.Fatalf("validation losses are %v, want those of a and b", whole.ValLosses)
+	}
+	mean := (5*whole.ValLosses["a"] + 2*whole.ValLosses["b"]) / 7
+	if got := *whole.ValLoss; math.Abs(got-mean) > 1e-12 || whole.ValLosses["a"] == whole.ValLosses["b"] {
+		t.Errorf("validation loss is %g, want the mean %g of %v by weight", got, mean, whole.ValLosses)
+	}
+	checkpoints := filepath.Dir(whole.Directory)
+	for step := 1; step < 6; step++ {
+		r := newBlendRun(t, t.TempDir())
+		if err := r.Resume(filepath.Join(checkpoints, fmt.Sprintf("step-%08d", step))); err != nil {
+			t.Fatal(err)
+		}
+		s := do(t, r)
+		sameFiles(t, whole.Directory, s.Directory)
+		if *s.ValLoss != *whole.ValLoss || s.ValLosses["b"] != whole.ValLosses["b"] {
+			t.Errorf("from step %d: validation %v, want %v", step, s.ValLosses, whole.ValLosses)
+		}
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spdfctl/spdfctl/formats/tfevents"
@@ -94,6 +96,7 @@ func (w *watcher) log(m Metrics) error {
 			values = append(values, tfevents.Value{Tag: eventTag(c.key), Scalar: float32(x)})
 		}
 	}
+	values = append(values, lossesBySet(m.ValLosses)...)
 	return w.events.Append(tfevents.Event{Step: int64(m.Step), Values: values})
 }
 
@@ -103,7 +106,17 @@ func (w *watcher) note(n note) error {
 	if err := writeCSV(w.csv, m); err != nil {
 		return fmt.Errorf("train: %s: %w", CSVFile, err)
 	}
-	return w.events.Append(tfevents.Event{Step: int64(n.Step), Values: []tfevents.Value{{Tag: eventTag("val_loss"), Scalar: float32(*n.ValLoss)}}})
+	values := append([]tfevents.Value{{Tag: eventTag("val_loss"), Scalar: float32(*n.ValLoss)}}, lossesBySet(n.ValLosses)...)
+	return w.events.Append(tfevents.Event{Step: int64(n.Step), Values: values})
+}
+
+// lossesBySet returns the losses of several validation sets.
+func lossesBySet(losses map[string]float64) []tfevents.Value {
+	var values []tfevents.Value
+	for _, name := range slices.Sorted(maps.Keys(losses)) {
+		values = append(values, tfevents.Value{Tag: eventTag("val_loss/" + name), Scalar: float32(losses[name])})
+	}
+	return values
 }
 
 // eventTag puts the metrics of validations and of training into panes of

@@ -183,9 +183,11 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, flags runFlags) 
 	}
 	r := &train.Run{Dir: flags.out, Config: cfg.Config, Model: m, Train: source, EOS: int(eot), SaveFiles: tokenizerSaver(tok)}
 	if cfg.Dev != "" {
-		if r.Valid, err = a.openExamples(cfg.Task, cfg.Dev, tok, eot, cfg.SeqLen, cfg.Seed); err != nil {
+		dev, err := a.openExamples(cfg.Task, cfg.Dev, tok, eot, cfg.SeqLen, cfg.Seed)
+		if err != nil {
 			return s, err
 		}
+		r.Valid = []train.Validation{{Name: cfg.Dev, Weight: 1, Set: dev}}
 	}
 	// The ledger prices a sequence at the mean length of the examples.
 	lora := m.LoRA()
@@ -197,7 +199,7 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, flags runFlags) 
 	}
 	r.Sample = a.sampler(r, tok)
 	if flags.dryRun {
-		return s, a.dryRun(ctx, r, source.MeanLen())
+		return s, a.dryRun(ctx, r, source.MeanLen(), nil)
 	}
 	if done, err := a.openRun(ctx, "finetune", r, flags, cfg); done || err != nil {
 		return s, err

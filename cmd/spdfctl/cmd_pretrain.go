@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 
@@ -15,10 +16,8 @@ import (
 	"github.com/spdfctl/spdfctl/analysis"
 	"github.com/spdfctl/spdfctl/formats/bpe"
 	"github.com/spdfctl/spdfctl/formats/maskfile"
-	"github.com/spdfctl/spdfctl/formats/tokens"
 	"github.com/spdfctl/spdfctl/masks"
 	"github.com/spdfctl/spdfctl/train"
-	"github.com/spdfctl/spdfctl/train/data"
 	"github.com/spdfctl/spdfctl/train/gpt"
 )
 
@@ -31,8 +30,8 @@ type pretrainConfig struct {
 	NCtx      int    `yaml:"n_ctx"`      // longest sequence
 	VocabSize int    `yaml:"vocab_size"` // 0: the tokenizer's
 
-	Data    string `yaml:"data"`     // directory that "data prepare" wrote
-	ValData string `yaml:"val_data"` // likewise; empty: val beside train, if there is one
+	Data    mix `yaml:"data"`     // directories that "data prepare" wrote, with weights
+	ValData mix `yaml:"val_data"` // likewise; empty: val beside train, if there is one
 
 	Sparsity string `yaml:"sparsity"` // fraction pruned of each sparsified matrix
 	Mask     string `yaml:"mask"`     // mask file, instead of sparsity
@@ -58,6 +57,7 @@ func newPretrainCmd(a *app) *cobra.Command {
 		Short: "Pre-train a GPT sparsely or densely",
 		Long: `Pretrain trains a GPT-2 model from scratch on token shards. With --sparsity or
 --mask only the kept weights exist: their values, gradients and moments.
+--data may be repeated, as DIR=WEIGHT: the sources then share the sequences.
 
 Every setting is a key of the YAML file given by --config, with underscores,
 and a flag, with dashes; a flag wins. The run directory gets the resolved
@@ -65,7 +65,7 @@ config.yaml, metrics.jsonl and checkpoints that transformers loads. Ctrl-C
 writes a checkpoint; --resume goes on from the newest one with the same bits.
 SIGUSR1 prints the state of the run. docs/training.md explains every setting.`,
 		Example: `  spdfctl pretrain --data tokens --sparsity 0.75 --n-layer 6 --n-embd 384 --max-steps 2000 -o runs/sparse
-  spdfctl pretrain --config run.yaml --data tokens --dynamic rigl --sparsity 0.9 --dry-run
+  spdfctl pretrain --config run.yaml --data web=0.7 --data books=0.3 --dynamic rigl --sparsity 0.9 --dry-run
   spdfctl pretrain --resume -o runs/sparse`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -98,8 +98,8 @@ func (cfg *pretrainConfig) define(f *pflag.FlagSet) {
 	f.IntVar(&cfg.NEmbd, "n-embd", cfg.NEmbd, "width of the model")
 	f.IntVar(&cfg.NCtx, "n-ctx", cfg.NCtx, "longest sequence in tokens")
 	f.IntVar(&cfg.VocabSize, "vocab-size", cfg.VocabSize, "rows of the embedding (0: the tokenizer's or the preset's)")
-	f.StringVar(&cfg.Data, "data", cfg.Data, "directory written by \"spdfctl data prepare\"")
-	f.StringVar(&cfg.ValData, "val-data", cfg.ValData, "likewise, for validation (default: DIR/val if it exists)")
+	f.Var(&cfg.Data, "data", "DIR or DIR=WEIGHT of \"spdfctl data prepare\" (may be repeated; without weights: by size)")
+	f.Var(&cfg.ValData, "val-data", "likewise, for validation (default: every DIR/val that exists)")
 	f.StringVar(&cfg.Sparsity, "sparsity", cfg.Sparsity, "fraction of each sparsified matrix that is pruned, in [0, 1)")
 	f.StringVar(&cfg.Mask, "mask", cfg.Mask, "mask file, instead of --sparsity")
 	trainFlags(f, &cfg.Config)
@@ -204,19 +204,23 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, flags runFlags) 
 	if flags.out == "" && !flags.dryRun {
 		return s, usageErrorf("-o is missing: the run directory to write")
 	}
-	if cfg.Data == "" {
+	if len(cfg.Data) == 0 {
 		return s, withHint(usageErrorf("pretrain: --data is missing"), "\"spdfctl data prepare\" makes the directory it wants")
+	}
+	for key, m := range map[string]mix{"data": cfg.Data, "val_data": cfg.ValData} {
+		if err := m.check(key); err != nil {
+			return s, &usageError{err: err}
+		}
 	}
 	sparsity, err := cfg.sparsity()
 	if err != nil {
 		return s, err
 	}
-	trainDir, valDir := splitDirs(cfg.Data, cfg.ValData)
-	tok, err := bpe.Load(cfg.Data)
+	tok, err := bpe.Load(cfg.Data[0].Path)
 	if err != nil {
 		return s, err
 	}
-	eot, err := endOfText(tok, cfg.Data)
+	eot, err := endOfText(tok, cfg.Data[0].Path)
 	if err != nil {
 		return s, err
 	}
@@ -227,20 +231,12 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, flags runFlags) 
 	if err := cfg.resolve(c); err != nil {
 		return s, err
 	}
-	source, closeTrain, err := openWindows(trainDir, tok, cfg.SeqLen, cfg.Seed)
+	from, err := openSources(cfg, tok)
 	if err != nil {
 		return s, err
 	}
-	defer closeTrain()
-	r := &train.Run{Dir: flags.out, Config: cfg.Config, Train: source, EOS: int(eot), SaveFiles: tokenizerSaver(tok), Target: sparsity}
-	if valDir != "" {
-		valid, closeValid, err := openWindows(valDir, tok, cfg.SeqLen, cfg.Seed)
-		if err != nil {
-			return s, err
-		}
-		defer closeValid()
-		r.Valid = valid
-	}
+	defer from.Close()
+	r := &train.Run{Dir: flags.out, Config: cfg.Config, Train: from.blend, Valid: from.valid, EOS: int(eot), SaveFiles: tokenizerSaver(tok), Target: sparsity}
 	set, err := cfg.maskSet(c, sparsity)
 	if err != nil {
 		return s, err
@@ -254,52 +250,24 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, flags runFlags) 
 		r.Model.SuParInit(cfg.BaseWidth)
 	}
 	r.Sample = a.sampler(r, tok)
+	uses := from.use(cfg.MaxSteps*cfg.BatchSize, cfg.SeqLen)
 	if flags.dryRun {
-		return s, a.dryRun(ctx, r, cfg.SeqLen)
+		return s, a.dryRun(ctx, r, cfg.SeqLen, uses)
 	}
 	if done, err := a.openRun(ctx, "pretrain", r, flags, cfg); done || err != nil {
 		return s, err
 	}
 	total, kept := r.Model.Counts()
-	a.logf("pretrain: %d parameters, %d kept, %d windows of %d tokens, %d steps of %d sequences",
-		total, kept, source.Len(), cfg.SeqLen, cfg.MaxSteps, cfg.BatchSize)
+	a.logf("pretrain: %d parameters, %d kept, %d steps of %d sequences of %d tokens", total, kept, cfg.MaxSteps, cfg.BatchSize, cfg.SeqLen)
+	for _, u := range uses {
+		a.logf("pretrain: %s: %d sequences, %.3g epochs of %d windows", u.Name, u.Sequences, u.Epochs, u.Windows)
+	}
 	return a.train(ctx, "pretrain", r)
-}
-
-// splitDirs returns the shards to train and to validate on: the halves that
-// "data prepare" made, or the directory itself.
-func splitDirs(dir, val string) (trainDir, valDir string) {
-	trainDir, valDir = dir, val
-	if isDir(filepath.Join(dir, "train")) {
-		trainDir = filepath.Join(dir, "train")
-	}
-	if valDir == "" && isDir(filepath.Join(dir, "val")) {
-		valDir = filepath.Join(dir, "val")
-	}
-	return trainDir, valDir
 }
 
 func isDir(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
-}
-
-// openWindows opens token shards made with tok.
-func openWindows(dir string, tok *bpe.Tokenizer, seqLen int, seed uint64) (*data.Windows, func() error, error) {
-	s, err := tokens.Open(dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	if got, want := s.TokenizerHash(), tok.Hash(); got != want {
-		s.Close()
-		return nil, nil, fmt.Errorf("tokens: %s: encoded with tokenizer %.12s, the model's is %.12s", dir, got, want)
-	}
-	w, err := data.NewWindows(s, seqLen, seed)
-	if err != nil {
-		s.Close()
-		return nil, nil, fmt.Errorf("%w (in %s)", err, dir)
-	}
-	return w, s.Close, nil
 }
 
 // train runs the loop with its progress on the screen.
@@ -326,7 +294,7 @@ func (a *app) printSummary(dir string, s train.Summary) error {
 	if a.json {
 		return a.printJSON(map[string]any{
 			"run": dir, "checkpoint": s.Directory, "steps": s.Steps, "tokens": s.Tokens,
-			"flops": s.FLOPs, "seconds": s.Time.Seconds(), "loss": s.Loss, "val_loss": s.ValLoss, "stopped": s.Stopped,
+			"flops": s.FLOPs, "seconds": s.Time.Seconds(), "loss": s.Loss, "val_loss": s.ValLoss, "val_losses": s.ValLosses, "stopped": s.Stopped,
 		})
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
@@ -338,6 +306,9 @@ func (a *app) printSummary(dir string, s train.Summary) error {
 	fmt.Fprintf(w, "loss\t%.4f\n", s.Loss)
 	if s.ValLoss != nil {
 		fmt.Fprintf(w, "validation loss\t%.4f\n", *s.ValLoss)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.ValLosses)) {
+		fmt.Fprintf(w, "validation loss\t%.4f\t%s\n", s.ValLosses[name], name)
 	}
 	if s.Stopped != "" {
 		fmt.Fprintf(w, "stopped\t%s\n", s.Stopped)

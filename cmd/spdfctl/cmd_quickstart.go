@@ -218,7 +218,7 @@ func quickTraining() train.Config {
 func (a *app) quickPretrain(ctx context.Context, out string, arm *quickArm) error {
 	cfg := quickModel()
 	cfg.Config = quickTraining()
-	cfg.Data = filepath.Join(out, "tokens")
+	cfg.Data = mix{{Path: filepath.Join(out, "tokens")}}
 	if arm.sparsity != "0" {
 		cfg.Mask = filepath.Join(out, quickMaskFile)
 		if err := a.quickMask(cfg, arm.sparsity); err != nil {

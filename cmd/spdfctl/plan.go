@@ -260,7 +260,7 @@ var gridValue = regexp.MustCompile(`^[A-Za-z0-9.+_-]{1,32}$`)
 
 // checkReference checks a value of a setting that names an earlier phase.
 func (p *plan) checkReference(x phase, s setting, value string) error {
-	name, ok := strings.CutPrefix(value, "@")
+	name, ok := strings.CutPrefix(x.source(s.key, value).Path, "@")
 	if !ok {
 		return nil
 	}
@@ -275,6 +275,15 @@ func (p *plan) checkReference(x phase, s setting, value string) error {
 		return lineErrorf(s.line, "%s: %s is a %s phase, want %s", s.key, value, other.Kind, kinds)
 	}
 	return nil
+}
+
+// source splits the weight from a value of a setting that holds sources; other
+// values are all path.
+func (x phase) source(key, value string) mixPart {
+	if x.Kind == "pretrain" && (key == "data" || key == "val_data") {
+		return parseMixPart(value)
+	}
+	return mixPart{Path: value}
 }
 
 // isFile reports whether a path is there and no directory.

@@ -187,7 +187,7 @@ func (r *pricer) vocabulary(x *phase, o *options) (int, error) {
 	if o.pretrain.Model != "" {
 		return 1, nil // the preset has its own
 	}
-	data := o.pretrain.Data
+	data := o.pretrain.Data[0].Path
 	if name, ok := strings.CutPrefix(data, "@"); ok {
 		prepare := r.plan.find(name)
 		for _, s := range prepare.settings {

@@ -167,13 +167,14 @@ func (r *planRun) step(ctx context.Context, x *phase, name, variant string, sett
 	}
 	for _, s := range settings {
 		for _, value := range s.values {
-			value = r.resolve(value, false)
+			source := x.source(s.key, value)
+			source.Path = r.resolve(source.Path, false)
 			if _, ok := x.kind.paths[s.key]; ok {
-				if err := input(value); err != nil {
+				if err := input(source.Path); err != nil {
 					return nil, err
 				}
 			}
-			rec.Args = append(rec.Args, "--"+strings.ReplaceAll(s.key, "_", "-")+"="+value)
+			rec.Args = append(rec.Args, "--"+strings.ReplaceAll(s.key, "_", "-")+"="+source.String())
 		}
 	}
 	old, err := readRecord(path)

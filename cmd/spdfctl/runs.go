@@ -145,20 +145,24 @@ func (a *app) sampler(r *train.Run, tok *bpe.Tokenizer) func(ctx context.Context
 	}
 }
 
-// dryRun prints what a run would take.
-func (a *app) dryRun(ctx context.Context, r *train.Run, seqLen int) error {
+// dryRun prints what a run would take, of its sources too.
+func (a *app) dryRun(ctx context.Context, r *train.Run, seqLen int, uses []sourceUse) error {
 	e, err := r.Estimate(ctx)
 	if err != nil {
 		return err
 	}
 	if a.json {
-		return a.printJSON(e)
+		return a.printJSON(struct {
+			train.Estimate
+			Sources []sourceUse `json:"sources,omitempty"`
+		}{e, uses})
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "parameters\t%d\n", e.Parameters)
 	fmt.Fprintf(w, "kept weights\t%d\t(%.1f %%)\n", e.Kept, 100*float64(e.Kept)/float64(e.Parameters))
 	fmt.Fprintf(w, "steps\t%d\tof %d sequences of %d tokens\n", e.Steps, r.Config.BatchSize, seqLen)
 	fmt.Fprintf(w, "tokens\t%d\n", e.Tokens)
+	printUse(w, uses)
 	const mib = 1 << 20
 	fmt.Fprintf(w, "memory\t%.0f MiB\tstate %.0f, activations %.0f, copy for a checkpoint %.0f\n",
 		float64(e.StateBytes+e.ActivationBytes+e.CopyBytes)/mib, float64(e.StateBytes)/mib, float64(e.ActivationBytes)/mib, float64(e.CopyBytes)/mib)

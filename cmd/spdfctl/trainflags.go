@@ -130,13 +130,20 @@ func loadConfig(cmd *cobra.Command, path string, c any) error {
 	if path == "" {
 		return nil
 	}
-	given := map[string]string{}
-	cmd.Flags().Visit(func(f *pflag.Flag) { given[f.Name] = f.Value.String() })
+	given := map[string]func() error{}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		value := f.Value.String()
+		given[f.Name] = func() error { return cmd.Flags().Set(f.Name, value) }
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values := list.GetSlice()
+			given[f.Name] = func() error { return list.Replace(values) }
+		}
+	})
 	if err := readYAML(path, c); err != nil {
 		return err
 	}
-	for name, value := range given {
-		if err := cmd.Flags().Set(name, value); err != nil {
+	for name, set := range given {
+		if err := set(); err != nil {
 			return usageErrorf("%s: --%s: %w", cmd.Name(), name, err)
 		}
 	}
@@ -180,7 +187,7 @@ func resumeConfig[C any](cmd *cobra.Command, r runFlags, cfg *C) error {
 		if key == "max_time" {
 			x.Set(y)
 		}
-		if x.Interface() != y.Interface() {
+		if !reflect.DeepEqual(x.Interface(), y.Interface()) {
 			return withHint(fmt.Errorf("%s: %s: %s was %v when the run started and is %v now", cmd.Name(), r.out, key, x, y),
 				"a run goes on as it was started: leave the flag out, or give --allow-config-change")
 		}

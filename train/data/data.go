@@ -19,6 +19,10 @@ type Batch struct {
 	B, T         int
 }
 
+func newBatch(b, t int) *Batch {
+	return &Batch{B: b, T: t, IDs: make([]int32, b*t), Targets: make([]int32, b*t)}
+}
+
 // Counted returns the number of targets that are counted in the loss.
 func (b *Batch) Counted() int {
 	n := 0
@@ -30,11 +34,15 @@ func (b *Batch) Counted() int {
 	return n
 }
 
-// Source makes batches.
+// Source makes the batches of a training.
 type Source interface {
 	// Batch returns sequences lo to hi (exclusive) of the endless stream of
 	// sequences, the same for the same arguments.
 	Batch(lo, hi int) (*Batch, error)
+}
+
+// Ordered is a set of sequences to validate on.
+type Ordered interface {
 	// InOrder returns sequences lo to hi of one epoch, unshuffled.
 	InOrder(lo, hi int) (*Batch, error)
 	// Len returns the number of sequences in one epoch.

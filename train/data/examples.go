@@ -114,7 +114,7 @@ func (x *Examples) InOrder(lo, hi int) (*Batch, error) {
 // pack lays examples out as (B, t); what is behind an example is padding,
 // which no earlier position attends to and no loss counts.
 func pack(list []Example, t int, pad int32) *Batch {
-	b := &Batch{B: len(list), T: t, IDs: make([]int32, len(list)*t), Targets: make([]int32, len(list)*t)}
+	b := newBatch(len(list), t)
 	for i, e := range list {
 		ids, targets := b.IDs[i*t:][:t], b.Targets[i*t:][:t]
 		for j := range t {

@@ -31,26 +31,36 @@ func (w *Windows) Len() int { return w.n }
 
 // Batch returns sequences lo to hi of the shuffled stream.
 func (w *Windows) Batch(lo, hi int) (*Batch, error) {
-	return w.read(lo, hi, func(i int) int { return place(i, w.n, w.seed) })
+	b := newBatch(hi-lo, w.t)
+	for i := range b.B {
+		if err := w.deal(b, i, lo+i); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
 }
 
 // InOrder returns the windows lo to hi as they follow each other in the text.
 func (w *Windows) InOrder(lo, hi int) (*Batch, error) {
-	return w.read(lo, hi, func(i int) int { return i })
-}
-
-// read returns the windows which(lo) to which(hi-1).
-func (w *Windows) read(lo, hi int, which func(i int) int) (*Batch, error) {
-	b := &Batch{B: hi - lo, T: w.t}
-	b.IDs = make([]int32, b.B*b.T)
-	b.Targets = make([]int32, b.B*b.T)
-	buf := make([]int32, w.t+1)
-	for i := lo; i < hi; i++ {
-		if err := w.tokens.Read(buf, which(i)*w.t); err != nil {
+	b := newBatch(hi-lo, w.t)
+	for i := range b.B {
+		if err := w.read(b, i, lo+i); err != nil {
 			return nil, err
 		}
-		copy(b.IDs[(i-lo)*w.t:], buf[:w.t])
-		copy(b.Targets[(i-lo)*w.t:], buf[1:][:w.t])
 	}
 	return b, nil
+}
+
+// deal puts sequence at of the shuffled stream into a row of b.
+func (w *Windows) deal(b *Batch, row, at int) error { return w.read(b, row, place(at, w.n, w.seed)) }
+
+// read puts a window into a row of b.
+func (w *Windows) read(b *Batch, row, window int) error {
+	buf := make([]int32, w.t+1)
+	if err := w.tokens.Read(buf, window*w.t); err != nil {
+		return err
+	}
+	copy(b.IDs[row*w.t:], buf[:w.t])
+	copy(b.Targets[row*w.t:], buf[1:])
+	return nil
 }
