@@ -49,8 +49,8 @@ func GemmTN(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, 
 	F32.GemmTN(dst, ldd, a, lda, b, ldb, m, n, k, accumulate)
 }
 
-// gemm computes dst (+)= a b, a and b seen as (m, k) and (n, k).
-func gemm(set *Set, precision Precision, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate bool) {
+// gemm computes dst (+)= a b, a and b seen as (m, k) and (n, k), and what follows.
+func gemm(set *Set, precision Precision, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate bool, then Epilogue) {
 	switch {
 	case m == 0 || n == 0:
 		return
@@ -58,12 +58,13 @@ func gemm(set *Set, precision Precision, dst []float32, ldd int, a, b matrix, m,
 		if !accumulate {
 			clearRows(dst, ldd, m, n)
 		}
+		then.apply(set, dst, ldd, m, n)
 		return
 	case m <= directM && b.sumMajor:
-		gemmAxpy(set, dst, ldd, a, b, m, n, k, accumulate)
+		gemmAxpy(set, dst, ldd, a, b, m, n, k, accumulate, then)
 		return
 	case m <= directM && !a.sumMajor:
-		gemmDot(set, dst, ldd, a, b, m, n, k, accumulate)
+		gemmDot(set, dst, ldd, a, b, m, n, k, accumulate, then)
 		return
 	}
 	t := set.tiling(precision)
@@ -87,7 +88,11 @@ func gemm(set *Set, precision Precision, dst []float32, ldd int, a, b matrix, m,
 			for i0 := 0; i0 < m; i0 += stepM {
 				mb := min(stepM, m-i0)
 				t.packBoth(packedA, packedB, a, b, i0, mb, j0, nb, first, kb, i0 == 0)
-				t.multiplyBlock(dst[i0*ldd+j0:], ldd, packedA, packedB, mb, nb, kb, p0 == 0 && !accumulate)
+				var last Epilogue
+				if p0+stepK >= words {
+					last = then.from(i0, j0, ldd)
+				}
+				t.multiplyBlock(dst[i0*ldd+j0:], ldd, packedA, packedB, mb, nb, kb, p0 == 0 && !accumulate, last)
 			}
 		}
 	}
@@ -144,10 +149,10 @@ func gemmPackTask(x *gemmPackArgs, task int) {
 
 // multiplyBlock adds the product of packed operands to c (m, n), in parallel,
 // or, if first, overwrites c. A task computes its part of c for all k, gemmKC
-// words at a time, while it stays in the second-level cache. The tiles lie on a
-// fixed grid, so it does not matter for the result which task computes which.
-func (t tiling) multiplyBlock(c []float32, ldc int, a, b []float32, m, n, k int, first bool) {
-	x := gemmBlockArgs{tiling: t, c: c, ldc: ldc, a: a, b: b, m: m, n: n, k: k, first: first,
+// words at a time, and what follows, while it stays in the second-level cache. The
+// tiles lie on a fixed grid, so it does not matter for the result which task computes which.
+func (t tiling) multiplyBlock(c []float32, ldc int, a, b []float32, m, n, k int, first bool, then Epilogue) {
+	x := gemmBlockArgs{tiling: t, c: c, ldc: ldc, a: a, b: b, m: m, n: n, k: k, first: first, then: then,
 		down: ceilDiv(m, gemmMB), across: ceilDiv(n, gemmNB)}
 	// Eight tasks a thread even out their ends.
 	want := 8 * Threads()
@@ -168,6 +173,7 @@ type gemmBlockArgs struct {
 	a, b         []float32
 	m, n, k      int
 	first        bool
+	then         Epilogue
 	down, across int
 }
 
@@ -188,6 +194,8 @@ func gemmBlockTask(x *gemmBlockArgs, task int) {
 		x.multiply(x.c[i*x.ldc+j:], x.ldc, x.a[panelsA*mr*p+i*kc:], x.b[panelsB*nr*p+j*kc:], kc, mb, nb, kc, p > 0 || !x.first, edge.data)
 	}
 	edge.giveBack()
+	then := x.then.from(i, j, x.ldc)
+	then.apply(x.set, x.c[i*x.ldc+j:], x.ldc, mb, nb)
 }
 
 func clearRows(dst []float32, ld, rows, cols int) {

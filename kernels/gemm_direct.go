@@ -14,14 +14,15 @@ type directArgs struct {
 	a, b       matrix
 	m, k       int
 	accumulate bool
+	then       Epilogue
 }
 
 var directCalls calls[directArgs]
 
 // gemmDot computes dst (+)= a bᵀ with rows of b contiguous.
-func gemmDot(set *Set, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate bool) {
+func gemmDot(set *Set, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate bool, then Epilogue) {
 	chunk := max(8, min(directChunk, 16*elementChunk/k))
-	directCalls.chunks(n, chunk, directArgs{set, dst, ldd, a, b, m, k, accumulate}, (*directArgs).dot)
+	directCalls.chunks(n, chunk, directArgs{set, dst, ldd, a, b, m, k, accumulate, then}, (*directArgs).dot)
 }
 
 // dot computes columns lo to hi.
@@ -37,11 +38,12 @@ func (x *directArgs) dot(lo, hi int) {
 			x.dst[i*x.ldd+j] = s
 		}
 	}
+	x.finish(lo, hi)
 }
 
 // gemmAxpy computes dst (+)= a b with columns of b contiguous.
-func gemmAxpy(set *Set, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate bool) {
-	directCalls.chunks(n, directChunk, directArgs{set, dst, ldd, a, b, m, k, accumulate}, (*directArgs).axpy)
+func gemmAxpy(set *Set, dst []float32, ldd int, a, b matrix, m, n, k int, accumulate bool, then Epilogue) {
+	directCalls.chunks(n, directChunk, directArgs{set, dst, ldd, a, b, m, k, accumulate, then}, (*directArgs).axpy)
 }
 
 // axpy computes columns lo to hi.
@@ -60,4 +62,11 @@ func (x *directArgs) axpy(lo, hi int) {
 			x.set.Axpy(x.dst[i*x.ldd:][lo:hi], row, x.a.data[i*stepI+p*stepP])
 		}
 	}
+	x.finish(lo, hi)
+}
+
+// finish does what follows to columns lo to hi.
+func (x *directArgs) finish(lo, hi int) {
+	then := x.then.from(0, lo, x.ldd)
+	then.apply(x.set, x.dst[lo:], x.ldd, x.m, hi-lo)
 }

@@ -23,6 +23,8 @@ func TestMisusePanics(t *testing.T) {
 		{"GemmNN dst", func() { kernels.GemmNN(one, 4, x, 4, x, 4, 4, 4, 4, false) }},
 		{"GemmNT stride", func() { kernels.GemmNT(x, 3, x, 4, x, 4, 4, 4, 4, false) }},
 		{"GemmTN negative", func() { kernels.GemmTN(x, 4, x, 4, x, 4, -1, 4, 4, false) }},
+		{"Epilogue bias", func() { kernels.F32.GemmNNThen(x, 4, x, 4, x, 4, 4, 4, 4, kernels.Epilogue{Bias: one}) }},
+		{"Epilogue GELU", func() { kernels.F32.GemmNTThen(x, 4, x, 4, x, 4, 4, 4, 4, kernels.Epilogue{GELU: one}) }},
 		{"AddBias", func() { kernels.AddBias(x, 6, one, 4, 6) }},
 		{"BiasBackward", func() { kernels.BiasBackward(one, x, 6, 4, 6) }},
 		{"AddBiasPanels", func() { kernels.AddBiasPanels(x, x, 4, 6) }},

@@ -17,22 +17,22 @@ type matrix struct {
 
 // tiling is what packing and the loop over tiles need to know of a set.
 type tiling struct {
+	set    *Set
 	mr, nr int
 	per    int // summed indices in a word of a packed operand
 	tile   func(c []float32, ldc int, a, b []float32, kc int, add bool)
 	// rows packs an operand that is sumMajor, columns any other.
 	rows, columns func(dst []float32, ldd int, src []float32, lds int, rows, cols int)
-	add           func(dst, a, b []float32)
 }
 
 // tiling returns how the set multiplies in a precision.
 func (s *Set) tiling(p Precision) tiling {
 	if p == F32 {
-		return tiling{s.MR, s.NR, 1, s.Tile, s.CopyRows, s.Transpose, s.Add}
+		return tiling{s, s.MR, s.NR, 1, s.Tile, s.CopyRows, s.Transpose}
 	}
 	must(s.BF16 != nil, "kernels: the set in use has no bf16 products")
 	b := s.BF16
-	return tiling{b.MR, b.NR, 2, b.Tile, b.PairRows, b.PairColumns, s.Add}
+	return tiling{s, b.MR, b.NR, 2, b.Tile, b.PairRows, b.PairColumns}
 }
 
 // pack is tiling.pack of float32.
@@ -105,7 +105,7 @@ func (t tiling) multiply(c []float32, ldc int, a, b []float32, packedKC, m, n, k
 			for r := range min(mr, m-i) {
 				row := c[(i+r)*ldc+j:][:min(nr, n-j)]
 				if add {
-					t.add(row, row, edge[r*nr:][:len(row)])
+					t.set.Add(row, row, edge[r*nr:][:len(row)])
 				} else {
 					copy(row, edge[r*nr:])
 				}

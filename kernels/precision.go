@@ -50,19 +50,39 @@ func (p Precision) Available() error {
 // are multiplied unrounded: the weights that they wait for are float32 anyway.
 // It panics if p is not available.
 func (p Precision) GemmNN(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, m, n, k int, accumulate bool) {
+	p.gemmNN(dst, ldd, a, lda, b, ldb, m, n, k, accumulate, Epilogue{})
+}
+
+// GemmNNThen is GemmNN, which overwrites dst, followed by then.
+func (p Precision) GemmNNThen(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, m, n, k int, then Epilogue) {
+	p.gemmNN(dst, ldd, a, lda, b, ldb, m, n, k, false, then)
+}
+
+func (p Precision) gemmNN(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, m, n, k int, accumulate bool, then Epilogue) {
 	must(holds(a, lda, m, k), "kernels: GemmNN: a does not hold m × k")
 	must(holds(b, ldb, k, n), "kernels: GemmNN: b does not hold k × n")
 	must(holds(dst, ldd, m, n), "kernels: GemmNN: dst does not hold m × n")
-	gemm(current, p, dst, ldd, matrix{a, lda, false}, matrix{b, ldb, true}, m, n, k, accumulate)
+	then.check(ldd, m, n)
+	gemm(current, p, dst, ldd, matrix{a, lda, false}, matrix{b, ldb, true}, m, n, k, accumulate, then)
 }
 
 // GemmNT is the product of that name with factors rounded to p. The rest is as
 // for GemmNN.
 func (p Precision) GemmNT(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, m, n, k int, accumulate bool) {
+	p.gemmNT(dst, ldd, a, lda, b, ldb, m, n, k, accumulate, Epilogue{})
+}
+
+// GemmNTThen is GemmNT, which overwrites dst, followed by then.
+func (p Precision) GemmNTThen(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, m, n, k int, then Epilogue) {
+	p.gemmNT(dst, ldd, a, lda, b, ldb, m, n, k, false, then)
+}
+
+func (p Precision) gemmNT(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, m, n, k int, accumulate bool, then Epilogue) {
 	must(holds(a, lda, m, k), "kernels: GemmNT: a does not hold m × k")
 	must(holds(b, ldb, n, k), "kernels: GemmNT: b does not hold n × k")
 	must(holds(dst, ldd, m, n), "kernels: GemmNT: dst does not hold m × n")
-	gemm(current, p, dst, ldd, matrix{a, lda, false}, matrix{b, ldb, false}, m, n, k, accumulate)
+	then.check(ldd, m, n)
+	gemm(current, p, dst, ldd, matrix{a, lda, false}, matrix{b, ldb, false}, m, n, k, accumulate, then)
 }
 
 // GemmTN is the product of that name with factors rounded to p. The rest is as
@@ -71,5 +91,5 @@ func (p Precision) GemmTN(dst []float32, ldd int, a []float32, lda int, b []floa
 	must(holds(a, lda, k, m), "kernels: GemmTN: a does not hold k × m")
 	must(holds(b, ldb, k, n), "kernels: GemmTN: b does not hold k × n")
 	must(holds(dst, ldd, m, n), "kernels: GemmTN: dst does not hold m × n")
-	gemm(current, p, dst, ldd, matrix{a, lda, true}, matrix{b, ldb, true}, m, n, k, accumulate)
+	gemm(current, p, dst, ldd, matrix{a, lda, true}, matrix{b, ldb, true}, m, n, k, accumulate, Epilogue{})
 }

@@ -55,6 +55,7 @@ func Checks() []Check {
 		{"bf16_pack", checkBF16Pack},
 		{"bf16_tile", checkBF16Tile},
 		{"bf16_gemm", withSet(checkBF16Gemm)},
+		{"epilogue", withSet(checkEpilogue)},
 		{"bias", withSet(checkBias)},
 		{"bias_panels", withSet(checkBiasPanels)},
 		{"sparse_structure", withSet(checkSparseStructure)},

@@ -47,6 +47,11 @@ func threadCases(set *kernels.Set, short bool) []threadCase {
 	}
 	x, dy := random(rng, tokens*sp.in), random(rng, tokens*sp.out)
 	cases := []threadCase{
+		{"GemmNNThen", func() []float32 {
+			d, g := make([]float32, m*n), make([]float32, m*n)
+			kernels.F32.GemmNNThen(d, n, a, k, b, n, m, n, k, kernels.Epilogue{Bias: b, Residual: dst, GELU: g, GELUInput: dst})
+			return append(d, g...)
+		}},
 		{"AddBias", func() []float32 { d := clone(dst); kernels.AddBias(d, n, b, m, n); return d }},
 		{"BiasBackward", func() []float32 { d := clone(b[:n]); kernels.BiasBackward(d, dst, n, m, n); return d }},
 		{"AddBiasPanels", func() []float32 { d := clone(dst); kernels.AddBiasPanels(d, b, 128, n); return d }},

@@ -148,7 +148,7 @@ func (d *BatchDecoder) forward(rows [][]int32) error {
 		}
 		p := &m.blocks[i]
 		kernels.LayerNormForward(d.ln, d.mean, d.rstd, d.x, p.ln1W.W, p.ln1B.W, n, C, eps)
-		linear(d.qkv, d.ln, p.attnW, p.attnB, n, layout{})
+		linear(d.qkv, d.ln, p.attnW, p.attnB, n, layout{}, kernels.Epilogue{})
 		k, v := d.k[i], d.v[i]
 		for r, slots := range rows {
 			own := int(slots[len(slots)-1]) * C
@@ -158,16 +158,16 @@ func (d *BatchDecoder) forward(rows [][]int32) error {
 		kernels.Parallel(len(rows), func(r int) {
 			kernels.AttentionSlots(d.att[r*C:], d.qkv[3*r*C:], k, v, rows[r], c.NHead, c.HeadSize())
 		})
-		linear(d.sum, d.att, p.projW, p.projB, n, layout{})
+		linear(d.sum, d.att, p.projW, p.projB, n, layout{}, kernels.Epilogue{})
 		kernels.Add(d.x[:n*C], d.x[:n*C], d.sum[:n*C])
 		kernels.LayerNormForward(d.ln, d.mean, d.rstd, d.x, p.ln2W.W, p.ln2B.W, n, C, eps)
-		linear(d.wide, d.ln, p.fcW, p.fcB, n, layout{})
+		linear(d.wide, d.ln, p.fcW, p.fcB, n, layout{}, kernels.Epilogue{})
 		// Row by row, so that a number's place in a vector does not depend on the
 		// rows before it.
 		kernels.Parallel(n, func(r int) {
 			kernels.GELUForward(d.wide[r*inner:][:inner], d.wide[r*inner:][:inner])
 		})
-		linear(d.sum, d.wide, p.outW, p.outB, n, layout{})
+		linear(d.sum, d.wide, p.outW, p.outB, n, layout{}, kernels.Epilogue{})
 		kernels.Add(d.x[:n*C], d.x[:n*C], d.sum[:n*C])
 	}
 	return nil

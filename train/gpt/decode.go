@@ -89,16 +89,16 @@ func (d *Decoder) append(id int32) error {
 	for i := range m.blocks {
 		p := &m.blocks[i]
 		kernels.LayerNormForward(d.ln, d.stat[:], d.stat2[:], d.x, p.ln1W.W, p.ln1B.W, 1, C, eps)
-		linear(d.qkv, d.ln, p.attnW, p.attnB, 1, layout{})
+		linear(d.qkv, d.ln, p.attnW, p.attnB, 1, layout{}, kernels.Epilogue{})
 		d.k[i] = append(d.k[i], d.qkv[C:2*C]...)
 		d.v[i] = append(d.v[i], d.qkv[2*C:]...)
 		kernels.AttentionDecode(d.att, d.qkv[:C], d.k[i], d.v[i], d.n, c.NHead, c.HeadSize())
-		linear(d.sum, d.att, p.projW, p.projB, 1, layout{})
+		linear(d.sum, d.att, p.projW, p.projB, 1, layout{}, kernels.Epilogue{})
 		kernels.Add(d.x, d.x, d.sum)
 		kernels.LayerNormForward(d.ln, d.stat[:], d.stat2[:], d.x, p.ln2W.W, p.ln2B.W, 1, C, eps)
-		linear(d.wide, d.ln, p.fcW, p.fcB, 1, layout{})
+		linear(d.wide, d.ln, p.fcW, p.fcB, 1, layout{}, kernels.Epilogue{})
 		kernels.GELUForward(d.wide, d.wide)
-		linear(d.sum, d.wide, p.outW, p.outB, 1, layout{})
+		linear(d.sum, d.wide, p.outW, p.outB, 1, layout{}, kernels.Epilogue{})
 		kernels.Add(d.x, d.x, d.sum)
 	}
 	return nil

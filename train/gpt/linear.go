@@ -46,18 +46,38 @@ func (p *block) layoutOf(n int) (l blockLayout) {
 // any reports whether anything lies in panels.
 func (l blockLayout) any() bool { return l.qkv.in || l.fc.in }
 
-// linear computes dst = x·W + bias for n tokens.
-func linear(dst, x []float32, w, bias *Param, n int, at layout) {
-	w.forward(dst, x, n, at)
-	if at.out {
-		kernels.AddBiasPanels(dst, bias.W, n, w.Shape[1])
+// linear computes dst = x·W + bias for n tokens, and the rest of then.
+func linear(dst, x []float32, w, bias *Param, n int, at layout, then kernels.Epilogue) {
+	width := w.Shape[1]
+	if w.whole() {
+		then.Bias = bias.W
+		w.precision.GemmNNThen(dst, width, x, w.Shape[0], w.W, width, n, width, w.Shape[0], then)
 		return
 	}
-	kernels.AddBias(dst, w.Shape[1], bias.W, n, w.Shape[1])
+	w.forward(dst, x, n, at)
+	rows := n
+	if at.out {
+		rows = kernels.PanelLen(n, 1)
+		kernels.AddBiasPanels(dst, bias.W, n, width)
+	} else {
+		kernels.AddBias(dst, width, bias.W, n, width)
+	}
+	if then.Residual != nil {
+		kernels.Add(dst[:rows*width], then.Residual[:rows*width], dst[:rows*width])
+	}
+	if then.GELU != nil {
+		kernels.GELUForward(then.GELU[:rows*width], dst[:rows*width])
+	}
 }
 
-// linearBackward writes dx and adds the gradients of the weight and the bias.
-func linearBackward(dx, dy, x []float32, w, bias *Param, n int, at layout) {
+// whole reports whether x·W is one dense product.
+func (p *Param) whole() bool {
+	return len(p.Parts) == 1 && p.Parts[0].sparse == nil && len(p.adapters) == 0
+}
+
+// linearBackward writes dx and adds the gradients of the weight and the bias. If
+// x is GELU(before), dx is the gradient of before; otherwise before is nil.
+func linearBackward(dx, dy, x []float32, w, bias *Param, n int, at layout, before []float32) {
 	switch {
 	case bias.Grad == nil:
 	case at.out:
@@ -65,5 +85,16 @@ func linearBackward(dx, dy, x []float32, w, bias *Param, n int, at layout) {
 	default:
 		kernels.BiasBackward(bias.Grad, dy, w.Shape[1], n, w.Shape[1])
 	}
+	if w.whole() {
+		in, width := w.Shape[0], w.Shape[1]
+		w.precision.GemmNTThen(dx, in, dy, width, w.W, width, n, in, width, kernels.Epilogue{GELUInput: before})
+		if w.Grad != nil {
+			w.precision.GemmTN(w.Grad, width, x, in, dy, width, in, width, n, true)
+		}
+		return
+	}
 	w.backward(dx, dy, x, n, at)
+	if before != nil {
+		kernels.GELUBackward(dx, dx, before)
+	}
 }

@@ -153,33 +153,36 @@ func (m *Model) stream(i int) []float32 {
 // forwardBlock computes block i on the batch of the plan.
 func (m *Model) forwardBlock(i int, train bool) {
 	c, a := m.Config, &m.act
-	n, C, inner := a.b*a.t, c.NEmbd, c.Inner()
+	n := a.b * a.t
 	p, l := &m.blocks[i], &a.layers[i]
 	m.normalise(l.ln1, l.mean1, l.rstd1, l.resid1, p.ln1W.W, p.ln1B.W, l.at.qkv.in)
 	m.enter(StageQKV, i, false)
-	linear(l.qkv, l.ln1, p.attnW, p.attnB, n, l.at.qkv)
+	linear(l.qkv, l.ln1, p.attnW, p.attnB, n, l.at.qkv, kernels.Epilogue{})
 	m.enter(StageAttention, i, false)
 	kernels.AttentionForward(l.att, l.lse, l.qkv, a.b, a.t, c.NHead, c.HeadSize())
 	m.enter(StageProj, i, false)
-	linear(a.sum, l.att, p.projW, p.projB, n, layout{})
-	m.enter(StageOther, i, false)
-	if train {
-		m.drop(a.sum[:n*C], attentionSite(i), a.t*C)
-	}
-	kernels.Add(l.resid2, l.resid1, a.sum)
+	m.endBranch(i, attentionSite(i), l.resid2, l.resid1, l.att, p.projW, p.projB, layout{}, train)
 	m.normalise(l.ln2, l.mean2, l.rstd2, l.resid2, p.ln2W.W, p.ln2B.W, l.at.fc.in)
 	m.enter(StageFC, i, false)
-	linear(l.fc, l.ln2, p.fcW, p.fcB, n, l.at.fc)
-	m.enter(StageOther, i, false)
-	wide := l.at.out.rows(n) * inner
-	kernels.GELUForward(l.gelu[:wide], l.fc[:wide])
+	linear(l.fc, l.ln2, p.fcW, p.fcB, n, l.at.fc, kernels.Epilogue{GELU: l.gelu})
 	m.enter(StageOut, i, false)
-	linear(a.sum, l.gelu, p.outW, p.outB, n, l.at.out)
-	m.enter(StageOther, i, false)
-	if train {
-		m.drop(a.sum[:n*C], mlpSite(i), a.t*C)
+	m.endBranch(i, mlpSite(i), m.stream(i+1), l.resid2, l.gelu, p.outW, p.outB, l.at.out, train)
+}
+
+// endBranch computes dst (N, C), the stream from with the output of a branch of
+// block i added, which in training may be dropped at site, and enters StageOther.
+func (m *Model) endBranch(i, site int, dst, from, x []float32, w, bias *Param, at layout, train bool) {
+	a, C := &m.act, m.Config.NEmbd
+	n := a.b * a.t
+	if !train || m.Training.Dropout == 0 {
+		linear(dst, x, w, bias, n, at, kernels.Epilogue{Residual: from})
+		m.enter(StageOther, i, false)
+		return
 	}
-	kernels.Add(m.stream(i+1), l.resid2, a.sum)
+	linear(a.sum, x, w, bias, n, at, kernels.Epilogue{})
+	m.enter(StageOther, i, false)
+	m.drop(a.sum[:n*C], site, a.t*C)
+	kernels.Add(dst, from, a.sum)
 }
 
 // normalise is the LayerNorm at the head of a branch, into panels if so wanted:
@@ -343,22 +346,20 @@ func (m *Model) backward(ids []int32) error {
 		dwide := a.dtmp[:wide]
 		dy := m.dropped(dres, mlpSite(i))
 		m.enter(StageOut, i, true)
-		linearBackward(dwide, dy, l.gelu, p.outW, p.outB, n, l.at.out)
-		m.enter(StageOther, i, true)
-		kernels.GELUBackward(dwide, dwide, l.fc[:wide])
+		linearBackward(dwide, dy, l.gelu, p.outW, p.outB, n, l.at.out, l.fc[:wide])
 		m.enter(StageFC, i, true)
-		linearBackward(a.dtmp2, dwide, l.ln2, p.fcW, p.fcB, n, l.at.fc)
+		linearBackward(a.dtmp2, dwide, l.ln2, p.fcW, p.fcB, n, l.at.fc, nil)
 		m.enter(StageOther, i, true)
 		kernels.LayerNormBackward(dres, m.gradOf(p.ln2W), m.gradOf(p.ln2B), a.dtmp2, l.resid2, p.ln2W.W, l.mean2, l.rstd2, n, C)
 
 		dy = m.dropped(dres, attentionSite(i))
 		m.enter(StageProj, i, true)
-		linearBackward(a.dtmp2, dy, l.att, p.projW, p.projB, n, layout{})
+		linearBackward(a.dtmp2, dy, l.att, p.projW, p.projB, n, layout{}, nil)
 		dqkv := a.dtmp[:n*3*C]
 		m.enter(StageAttention, i, true)
 		kernels.AttentionBackward(dqkv, a.dtmp2[:n*C], l.qkv[:n*3*C], l.att[:n*C], l.lse, a.b, a.t, c.NHead, c.HeadSize())
 		m.enter(StageQKV, i, true)
-		linearBackward(a.dtmp2, dqkv, l.ln1, p.attnW, p.attnB, n, l.at.qkv)
+		linearBackward(a.dtmp2, dqkv, l.ln1, p.attnW, p.attnB, n, l.at.qkv, nil)
 		m.enter(StageOther, i, true)
 		kernels.LayerNormBackward(dres, m.gradOf(p.ln1W), m.gradOf(p.ln1B), a.dtmp2, l.resid1, p.ln1W.W, l.mean1, l.rstd1, n, C)
 	}

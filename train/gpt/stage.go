@@ -3,8 +3,9 @@ package gpt
 // Stage is a part of a pass that an observer can tell apart.
 type Stage int
 
-// The stages: the products of a block, its attention, the head, and all else,
-// which is embeddings, LayerNorm, GELU, residuals, dropout and the loss.
+// The stages: the products of a block with the bias, GELU and residual at their
+// end, its attention, the head, and all else, which is embeddings, LayerNorm,
+// dropout and the loss.
 const (
 	StageOther Stage = iota
 	StageQKV

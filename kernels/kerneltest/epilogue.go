@@ -1,0 +1,93 @@
+package kerneltest
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/spdfctl/spdfctl/kernels"
+)
+
+// fusedProduct is a dense product with an epilogue.
+type fusedProduct struct {
+	product
+	then func(dst []float32, ldd int, a []float32, lda int, b []float32, ldb int, m, n, k int, then kernels.Epilogue)
+}
+
+// checkEpilogue demands of every product with an epilogue the bits of the same
+// steps one after the other.
+func checkEpilogue(set *kernels.Set, short bool) error {
+	forms := []fusedProduct{{products[0], kernels.F32.GemmNNThen}, {products[1], kernels.F32.GemmNTThen}}
+	if set.BF16 != nil {
+		forms = append(forms, fusedProduct{bf16Products[0], kernels.BF16.GemmNNThen}, fusedProduct{bf16Products[1], kernels.BF16.GemmNTThen})
+	}
+	// One and four rows are multiplied unpacked; the others cross tiles, and the
+	// last three blocks of m, n and k.
+	shapes := [][3]int{{1, 70, 33}, {4, 300, 20}, {5, 1, 0}, {2*set.MR + 3, 2*set.NR + 5, 300}, {130, 530, 40}, {2060, 70, 9}, {33, 2100, 9}, {20, 70, 4200}}
+	if short {
+		shapes = shapes[:5]
+	}
+	rng := newRand(53)
+	for _, p := range forms {
+		for _, s := range shapes {
+			for parts := range 1 << 4 {
+				if err := epilogueCase(p, rng, s[0], s[1], s[2], parts); err != nil {
+					return fmt.Errorf("%s m=%d n=%d k=%d parts=%04b: %w", p.name, s[0], s[1], s[2], parts, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// epilogueCase tries the epilogue of those of its four parts whose bits are set.
+func epilogueCase(p fusedProduct, rng *rand.Rand, m, n, k, parts int) error {
+	a, b, ldb := random(rng, m*k), random(rng, k*n), n
+	if p.transB {
+		ldb = k
+	}
+	dst, ldd := strided("dst", rng, m, n, 3)
+	residual, _ := strided("Residual", rng, m, n, 3)
+	gelu, _ := strided("GELU", rng, m, n, 3)
+	input, _ := strided("GELUInput", rng, m, n, 3)
+	bias := random(rng, n)
+	sum, active := make([]float32, m*ldd), clone(gelu.s)
+	p.call(sum, ldd, a, k, b, ldb, m, n, k, false)
+	var then kernels.Epilogue
+	if parts&1 != 0 {
+		then.Bias = bias
+		kernels.AddBias(sum, ldd, bias, m, n)
+	}
+	if parts&2 != 0 {
+		then.Residual = residual.s
+	}
+	if parts&4 != 0 {
+		then.GELU = gelu.s
+	}
+	if parts&8 != 0 {
+		then.GELUInput = input.s
+	}
+	for i := range m {
+		row := func(s []float32) []float32 { return s[i*ldd:][:n] }
+		if then.Residual != nil {
+			kernels.Add(row(sum), row(residual.s), row(sum))
+		}
+		if then.GELU != nil {
+			kernels.GELUForward(row(active), row(sum))
+		}
+		if then.GELUInput != nil {
+			kernels.GELUBackward(row(sum), row(sum), row(input.s))
+		}
+	}
+	p.then(dst.s, ldd, a, k, b, ldb, m, n, k, then)
+	for i := range m {
+		for _, x := range []struct {
+			name      string
+			got, want []float32
+		}{{"dst", dst.s, sum}, {"GELU", gelu.s, active}} {
+			if j := sameBits(x.got[i*ldd:][:n], x.want[i*ldd:][:n]); j >= 0 {
+				return fmt.Errorf("%s (%d,%d): got %g, step by step %g", x.name, i, j, x.got[i*ldd+j], x.want[i*ldd+j])
+			}
+		}
+	}
+	return first(gapsIntact(dst, ldd, n), gapsIntact(gelu, ldd, n), residual.unchanged(), input.unchanged())
+}
