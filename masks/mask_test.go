@@ -202,54 +202,6 @@ func TestSet(t *testing.T) {
 	}
 }
 
-func TestStored(t *testing.T) {
-	// A fused weight (in, 3*out) of which the mask covers the middle part.
-	const out, in, size = 5, 19, 2
-	m, err := masks.RandomMask(masks.Target{Name: "w", Part: "k", Out: out, In: in}, 30, 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	place := masks.Placement{Offset: out, RowStride: 1, ColStride: 3 * out, Elements: in * 3 * out}
-	fresh := func() []byte { return slices.Repeat([]byte{0x80}, place.Elements*size) }
-
-	data := fresh()
-	count, row, col, err := m.Awake(data, size, place)
-	if err != nil || count != out*in-30 {
-		t.Errorf("%d awake, error %v, want %d", count, err, out*in-30)
-	}
-	for e := range out * in {
-		if i, j := e/in, e%in; !m.Keep(i, j) {
-			if row != i || col != j {
-				t.Errorf("first awake is (%d, %d), want (%d, %d)", row, col, i, j)
-			}
-			break
-		}
-	}
-	if changed, err := m.Zero(data, size, place); err != nil || changed != out*in-30 {
-		t.Errorf("%d zeroed, error %v", changed, err)
-	}
-	if count, row, col, err := m.Awake(data, size, place); err != nil || count != 0 || row != -1 || col != -1 {
-		t.Errorf("after Zero: %d awake at (%d, %d), error %v", count, row, col, err)
-	}
-	for e := range place.Elements {
-		column := e%(3*out) - out
-		pruned := column >= 0 && column < out && !m.Keep(column, e/(3*out))
-		if zero := data[2*e] == 0 && data[2*e+1] == 0; zero != pruned {
-			t.Errorf("element %d: zero %v, pruned %v", e, zero, pruned)
-		}
-	}
-	for _, bad := range []masks.Placement{
-		{Offset: 2*out + 1, RowStride: 1, ColStride: 3 * out, Elements: place.Elements},
-		{Offset: -1, RowStride: 1, ColStride: 3 * out, Elements: place.Elements},
-		{Offset: 0, RowStride: 0, ColStride: 3 * out, Elements: place.Elements},
-		{Offset: 0, RowStride: 1, ColStride: 3 * out, Elements: place.Elements + 1},
-	} {
-		if _, _, _, err := m.Awake(data, size, bad); err == nil {
-			t.Errorf("%+v: no error", bad)
-		}
-	}
-}
-
 func TestUniformCstorch(t *testing.T) {
 	for _, c := range []struct {
 		out, in      int

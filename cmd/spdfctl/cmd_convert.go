@@ -173,7 +173,7 @@ func (f convertFlags) options(out string) (convert.Options, error) {
 		return o, usageErrorf("convert: --heads, --kv-heads and --vocab-size are not negative")
 	}
 	var err error
-	if o.To, err = targetFormat(f.to, f.layout, out); err != nil {
+	if o.To, err = targetFormat("convert", f.to, f.layout, out); err != nil {
 		return o, err
 	}
 	if f.dtype != "" {
@@ -221,7 +221,7 @@ func (f convertFlags) options(out string) (convert.Options, error) {
 }
 
 // targetFormat is that of --to, or what the name of the output stands for.
-func targetFormat(to, layout, out string) (string, error) {
+func targetFormat(command, to, layout, out string) (string, error) {
 	names := map[string]string{
 		"safetensors": convert.SafeTensors, "torch": convert.TorchZip, "pt": convert.TorchZip, "pytorch": convert.TorchZip,
 		"npz": convert.Npz, "gguf": convert.GGUF, "llmc": convert.LLMC,
@@ -230,7 +230,7 @@ func targetFormat(to, layout, out string) (string, error) {
 		if format, ok := names[strings.ToLower(to)]; ok {
 			return format, nil
 		}
-		return "", usageErrorf("convert: --to %q is none of safetensors, torch, npz, gguf and llmc", to)
+		return "", usageErrorf("%s: --to %q is none of safetensors, torch, npz, gguf and llmc", command, to)
 	}
 	switch ext := strings.ToLower(filepath.Ext(strings.TrimRight(out, "/"))); {
 	case layout == "llmc":
@@ -242,7 +242,7 @@ func targetFormat(to, layout, out string) (string, error) {
 	case ext == ".safetensors" || strings.HasSuffix(out, "/") || isDir(out) || ext == "":
 		return convert.SafeTensors, nil
 	}
-	return "", withHint(usageErrorf("convert: the name %q does not tell which format to write", out), "--to names it")
+	return "", withHint(usageErrorf("%s: the name %q does not tell which format to write", command, out), "--to names it")
 }
 
 // parseBytes reads a size such as 5GB, 512MiB or 100000.
@@ -357,7 +357,7 @@ func (a *app) printConverted(r *convertReport, verify bool) error {
 	for _, n := range r.Notes {
 		a.logf("convert: %s", n)
 	}
-	a.logDrops(r.Dropped)
+	a.logDrops("convert", r.Dropped)
 	a.logf("convert: %s: %d tensors, %d bytes", r.Out, r.NTensors, r.Bytes)
 	if r.MaskFile != "" {
 		a.logf("convert: %s: masks", r.MaskFile)
@@ -381,7 +381,7 @@ func (a *app) printConverted(r *convertReport, verify bool) error {
 }
 
 // logDrops lists what was dropped, by reason.
-func (a *app) logDrops(drops []convert.Drop) {
+func (a *app) logDrops(command string, drops []convert.Drop) {
 	const few = 5
 	var reasons []string
 	names := make(map[string][]string)
@@ -395,9 +395,9 @@ func (a *app) logDrops(drops []convert.Drop) {
 		list := names[reason]
 		text := strings.Join(list[:min(few, len(list))], ", ")
 		if more := len(list) - few; more > 0 {
-			text += fmt.Sprintf(" and %d more (--dry-run lists all)", more)
+			text += fmt.Sprintf(" and %d more (\"convert --dry-run\" lists all)", more)
 		}
-		a.logf("convert: dropped: %s: %s", text, reason)
+		a.logf("%s: dropped: %s: %s", command, text, reason)
 	}
 }
 

@@ -3,16 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"github.com/spdfctl/spdfctl/formats/convert"
 	"github.com/spdfctl/spdfctl/formats/maskfile"
-	"github.com/spdfctl/spdfctl/formats/safetensors"
 	"github.com/spdfctl/spdfctl/masks"
-	"github.com/spdfctl/spdfctl/train/gpt"
 )
 
 func newMaskVerifyCmd(a *app) *cobra.Command {
@@ -21,13 +18,16 @@ func newMaskVerifyCmd(a *app) *cobra.Command {
 		Use:   "verify FILE [--weights CKPT]",
 		Short: "Check a mask file, and that a checkpoint obeys it",
 		Long: `Verify counts and hashes every mask and compares with what the file says. With
---weights it also makes sure that every pruned weight of a GPT-2 checkpoint in
-safetensors is exactly +0, all its bits zero, in the dtype in which it is
-stored; CKPT is a file, an index, a directory or a run directory.
+--weights it also makes sure that every pruned weight of a checkpoint is exactly
++0, all its bits zero, in the dtype in which it is stored, and so the moments that
+the checkpoint holds of such weights; CKPT is whatever "convert" reads, or a run
+directory. Matrices are found under the names that "mask create" gives them or
+those of the checkpoint's own layout.
 With --key the Ed25519 signature FILE.sig, or --signature, must be that of this
 public key. A difference ends the command with exit code 3.`,
 		Example: `  spdfctl mask verify mask.safetensors
   spdfctl mask verify mask.safetensors --weights runs/sparse
+  spdfctl mask verify mask.safetensors --weights pytorch_model.bin --json
   spdfctl mask verify mask.safetensors --key public.pem`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -59,14 +59,15 @@ type maskVerdict struct {
 
 // weightsSeen says what a checkpoint has where masks prune.
 type weightsSeen struct {
-	Pruned  int           `json:"pruned"`  // weights that the masks prune
+	Pruned  int           `json:"pruned"`  // weights that the masks prune, and their moments
 	NonZero int           `json:"nonzero"` // those that are not exactly +0
-	Tensors []weightsLeft `json:"tensors"` // the masks that have such
+	Tensors []weightsLeft `json:"tensors"` // the masks and tensors that have such
 }
 
 type weightsLeft struct {
 	Name    string `json:"name"`
 	Part    string `json:"part"`
+	Tensor  string `json:"tensor"` // where it is stored
 	NonZero int    `json:"nonzero"`
 	First   [2]int `json:"first"` // (out, in)
 }
@@ -81,21 +82,21 @@ func (a *app) verifyMask(file, weights string) error {
 		return err
 	}
 	v := maskVerdict{OK: true, Masks: len(set.Masks), Kept: set.Kept(), Total: set.Total()}
-	var found []gpt.Awake
+	var found []convert.Awake
 	if weights != "" {
-		f, err := openCheckpoint(weights)
+		c, err := openAny(weights, convert.OpenOptions{})
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		if found, err = gpt.FindAwake(f, set); err != nil {
-			return fmt.Errorf("mask verify: %s: %w", weights, err)
+		defer c.Close()
+		v.Weights = &weightsSeen{Tensors: []weightsLeft{}}
+		if found, v.Weights.Pruned, err = c.FindAwake(set); err != nil {
+			return fmt.Errorf("mask verify: %w", err)
 		}
-		v.Weights = &weightsSeen{Pruned: v.Total - v.Kept, Tensors: []weightsLeft{}}
 		for _, w := range found {
 			v.OK = false
 			v.Weights.NonZero += w.Count
-			v.Weights.Tensors = append(v.Weights.Tensors, weightsLeft{w.Mask.Name, w.Mask.Part, w.Count, [2]int{w.Row, w.Col}})
+			v.Weights.Tensors = append(v.Weights.Tensors, weightsLeft{w.Mask.Name, w.Mask.Part, w.Tensor, w.Count, [2]int{w.Row, w.Col}})
 		}
 	}
 	if err := a.printVerdict(v); err != nil {
@@ -103,8 +104,8 @@ func (a *app) verifyMask(file, weights string) error {
 	}
 	if !v.OK {
 		w := found[0]
-		return differenceErrorf("mask verify: %s: %d of %d pruned weights are not +0, the first is (%d, %d) of %s",
-			weights, v.Weights.NonZero, v.Weights.Pruned, w.Row, w.Col, w.Mask.Key())
+		return differenceErrorf("mask verify: %s: %d of %d pruned weights are not +0, the first is (%d, %d) of %s in %s",
+			weights, v.Weights.NonZero, v.Weights.Pruned, w.Row, w.Col, w.Mask.Key(), visible(w.Tensor))
 	}
 	return nil
 }
@@ -122,29 +123,12 @@ func (a *app) printVerdict(v maskVerdict) error {
 		return err
 	}
 	fmt.Fprintln(a.stdout)
-	t := newTable("matrix", "not +0", "first")
+	t := newTable("matrix", "stored in", "not +0", "first")
 	for _, w := range v.Weights.Tensors {
 		key := masks.Target{Name: w.Name, Part: w.Part}.Key()
-		t.add(key, strconv.Itoa(w.NonZero), fmt.Sprintf("(%d, %d)", w.First[0], w.First[1]))
+		t.add(key, visible(w.Tensor), strconv.Itoa(w.NonZero), fmt.Sprintf("(%d, %d)", w.First[0], w.First[1]))
 	}
 	return t.print(a.stdout)
-}
-
-// openCheckpoint opens the safetensors of a file, an index, a directory or a
-// run directory.
-func openCheckpoint(path string) (*safetensors.File, error) {
-	f, err := safetensors.Open(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return f, err
-	}
-	if info, statErr := os.Stat(path); statErr != nil || !info.IsDir() {
-		return nil, err
-	}
-	dir, dirErr := gpt.CheckpointDir(path)
-	if dirErr != nil || dir == path {
-		return nil, err // the directory holds no weights, whatever else it holds
-	}
-	return safetensors.Open(dir)
 }
 
 func newMaskDiffCmd(a *app) *cobra.Command {
@@ -267,61 +251,6 @@ func (a *app) printMaskDiff(d maskDiff) error {
 	}
 	for _, key := range d.OnlyInB {
 		fmt.Fprintf(a.stdout, "only in b: %s\n", key)
-	}
-	return nil
-}
-
-func newMaskApplyCmd(a *app) *cobra.Command {
-	var (
-		out   string
-		force bool
-	)
-	cmd := &cobra.Command{
-		Use:   "apply FILE CKPT -o OUT",
-		Short: "Zero the pruned weights of a checkpoint",
-		Long: `Apply copies a GPT-2 checkpoint in safetensors to the file OUT and sets every
-pruned weight to +0. Names, dtypes, metadata and all other weights stay as they
-are, bit for bit; the shards of an index become one file.`,
-		Example: `  spdfctl mask apply mask.safetensors gpt2/model.safetensors -o sparse.safetensors
-  spdfctl mask apply mask.safetensors runs/dense -o sparse.safetensors --force`,
-		Args: cobra.ExactArgs(2),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return a.applyMask(args[0], args[1], out, force)
-		},
-	}
-	cmd.Flags().StringVarP(&out, "out", "o", "", "safetensors file to write")
-	cmd.Flags().BoolVar(&force, "force", false, "replace an existing file")
-	return cmd
-}
-
-func (a *app) applyMask(file, checkpoint, out string, force bool) error {
-	if out == "" {
-		return usageErrorf("mask apply: -o is missing: the safetensors file to write")
-	}
-	set, err := readMasks(file)
-	if err != nil {
-		return err
-	}
-	f, err := openCheckpoint(checkpoint)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	changed := 0
-	tensors, err := gpt.ZeroPruned(f, set, func(_ *masks.Mask, n int) { changed += n })
-	if err != nil {
-		return fmt.Errorf("mask apply: %s: %w", checkpoint, err)
-	}
-	if err := safetensors.WriteFile(out, force, tensors, f.Metadata()); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return withHint(fmt.Errorf("mask apply: %s: exists", out), "--force replaces it")
-		}
-		return err
-	}
-	pruned := set.Total() - set.Kept()
-	a.logf("mask apply: %s: %d pruned weights are +0, %d of them were not before", out, pruned, changed)
-	if a.json {
-		return a.printJSON(map[string]any{"pruned": pruned, "changed": changed, "total": set.Total()})
 	}
 	return nil
 }

@@ -145,7 +145,7 @@ func TestMaskVerifyWeights(t *testing.T) {
 					t.Fatal(err)
 				}
 				if want == exitDifference {
-					if n := verdict.Weights.Tensors; verdict.OK || len(n) != 1 || n[0] != (weightsLeft{v.Name, "v", 1, [2]int{i, j}}) {
+					if n := verdict.Weights.Tensors; verdict.OK || len(n) != 1 || n[0] != (weightsLeft{v.Name, "v", "transformer." + v.Name, 1, [2]int{i, j}}) {
 						t.Errorf("%g at (%d, %d): %s", value, i, j, stdout)
 					}
 				}

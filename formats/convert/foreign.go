@@ -337,15 +337,7 @@ func (c *Checkpoint) boolMasks(*Checkpoint) (map[string]stored.Tensor, error) {
 // The checkpoint gives names and layout, and for torch, cstorch and nan the
 // weights; for compressed-tensors' layouts there is Options.Sparse.
 func (c *Checkpoint) ForeignMasks(layout string, set *masks.Set) ([]stored.Tensor, error) {
-	p := &Plan{Source: c}
-	var k *keeps
-	var err error
-	if p.model, err = recognise(c, c.Tensors, ""); err != nil {
-		p.model = nil
-		k, err = p.marksByName(set)
-	} else {
-		k, _, err = p.marksBySlot(set)
-	}
+	k, err := c.marksOf(set, "")
 	if err != nil {
 		return nil, fmt.Errorf("convert: %w", err)
 	}

@@ -1,6 +1,8 @@
 package convert
 
 import (
+	"slices"
+
 	"github.com/spdfctl/spdfctl/formats/stored"
 	"github.com/spdfctl/spdfctl/masks"
 )
@@ -27,22 +29,60 @@ func keptIn(shape []int, marks []mark) *masks.Mask {
 func (k mark) pruneIn(m *masks.Mask) {
 	mask, v := k.mask, k.view
 	row, col := v.Offset/m.In, v.Offset%m.In
-	switch {
-	case v.Strides[1] == 1 && v.Strides[0] == m.In && col+mask.In <= m.In:
-	case v.Strides[0] == 1 && v.Strides[1] == m.In && col+mask.Out <= m.In:
+	if len(v.Dims) == 2 && v.Strides[0] == 1 && v.Strides[1] == m.In && col+mask.Out <= m.In {
 		mask = mask.Transposed() // as a Conv1D stores it
-	default:
-		for i := range mask.Out {
-			for j := range mask.In {
-				if e := v.Offset + i*v.Strides[0] + j*v.Strides[1]; !mask.Keep(i, j) {
-					m.Put(e/m.In, e%m.In, false)
-				}
-			}
+		for j := range mask.Out {
+			pruneBits(m.Row(row+j), col, mask.Row(j), mask.In)
 		}
 		return
 	}
+	step := v.Strides[len(v.Strides)-1]
 	for i := range mask.Out {
-		pruneBits(m.Row(row+i), col, mask.Row(i), mask.In)
+		e := k.rowAt(i)
+		if step == 1 && e%m.In+mask.In <= m.In {
+			pruneBits(m.Row(e/m.In), e%m.In, mask.Row(i), mask.In)
+			continue
+		}
+		for j := range mask.In {
+			if !mask.Keep(i, j) {
+				m.Put((e+j*step)/m.In, (e+j*step)%m.In, false)
+			}
+		}
+	}
+}
+
+// rowAt returns the element of the tensor that row i of the mask begins with.
+func (k mark) rowAt(i int) int {
+	e := k.view.Offset
+	for d := len(k.view.Dims) - 2; d >= 0; d-- {
+		e += i % k.view.Dims[d] * k.view.Strides[d]
+		i /= k.view.Dims[d]
+	}
+	return e
+}
+
+// finder returns a function that says which row and column of the mask an
+// element of the tensor is; ok is false if it is outside.
+func (k mark) finder() func(e int) (row, col int, ok bool) {
+	v := k.view
+	order := make([]int, len(v.Dims)) // widest stride first
+	for d := range order {
+		order[d] = d
+	}
+	slices.SortFunc(order, func(a, b int) int { return v.Strides[b] - v.Strides[a] })
+	index, last := make([]int, len(v.Dims)), len(v.Dims)-1
+	return func(e int) (row, col int, ok bool) {
+		rest := e - v.Offset
+		for _, d := range order {
+			if index[d] = rest / v.Strides[d]; rest < 0 || index[d] >= v.Dims[d] {
+				return 0, 0, false
+			}
+			rest %= v.Strides[d]
+		}
+		for d, i := range index[:last] {
+			row = row*v.Dims[d] + i
+		}
+		return k.first + row, index[last], rest == 0
 	}
 }
 

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -111,18 +112,60 @@ type keeps struct {
 	marks map[string][]mark // by the name of the tensor
 }
 
-// mark is a mask and the view of the tensor that it is of.
+// mark is a mask and the view of the tensor that it is of, whose rows may have
+// several dimensions.
 type mark struct {
 	mask *masks.Mask
 	view stored.View
+	// whole is the mask that this one is rows of, from first on.
+	whole *masks.Mask
+	first int
 }
 
-func (k *keeps) add(t stored.Tensor, m *masks.Mask, v stored.View) error {
-	if v.Dims[0] != m.Out || v.Dims[1] != m.In {
-		return fmt.Errorf("mask %q: mask is (%d, %d), weight is (%d, %d)", m.Key(), m.Out, m.In, v.Dims[0], v.Dims[1])
+func (k *keeps) add(t stored.Tensor, m mark) error {
+	cols := m.view.Dims[len(m.view.Dims)-1]
+	if rows := m.view.Elements() / max(cols, 1); rows != m.mask.Out || cols != m.mask.In {
+		return fmt.Errorf("mask %q: mask is (%d, %d), weight is (%d, %d)", m.mask.Key(), m.mask.Out, m.mask.In, rows, cols)
 	}
-	k.marks[t.Name] = append(k.marks[t.Name], mark{m, v})
+	k.marks[t.Name] = append(k.marks[t.Name], m)
 	return nil
+}
+
+// addMoments marks, of some tensors, the moments as their weights are, and
+// returns which these are.
+func (k *keeps) addMoments(tensors []stored.Tensor) map[string]bool {
+	shapes := make(map[string][]int)
+	for _, t := range tensors {
+		if k.marks[t.Name] != nil {
+			shapes[t.Name] = t.Shape
+		}
+	}
+	names := slices.Collect(maps.Keys(shapes))
+	moments := make(map[string]bool)
+	for _, t := range tensors {
+		if owner := momentOf(t.Name, names); owner != "" && slices.Equal(t.Shape, shapes[owner]) {
+			k.marks[t.Name] = k.marks[owner]
+			moments[t.Name] = true
+		}
+	}
+	return moments
+}
+
+// marksOf places the masks of a set on the tensors of the checkpoint: by the
+// layout that its weights are in, or by names and shapes if none is known.
+func (c *Checkpoint) marksOf(set *masks.Set, arch string) (*keeps, error) {
+	p := &Plan{Source: c}
+	var unknown error
+	if p.model, unknown = recognise(c, withoutMoments(c.Tensors), arch); unknown == nil {
+		k, _, err := p.marksBySlot(set)
+		return k, err
+	}
+	p.model = nil
+	k, err := p.marksByName(set)
+	if err != nil {
+		err = fmt.Errorf("%w (as a model: %s)", err, strings.TrimPrefix(unknown.Error(), "convert: "))
+	}
+	return k, err
 }
 
 // of returns the bytes of a tensor, nil if no mask touches it.
@@ -222,19 +265,19 @@ func (p *Plan) carryBySlot(set *masks.Set) ([]*masks.Mask, error) {
 }
 
 // marksBySlot places masks on the slots that they are of, and returns which slots
-// have one.
+// have one. Their names are those of the layout, with the rows as they are
+// stored, or those of hf, with the rows in their true order.
 func (p *Plan) marksBySlot(set *masks.Set) (*keeps, map[string]bool, error) {
 	m := p.model
 	k := &keeps{plan: p, marks: make(map[string][]mark)}
 	slots := m.family.maskedSlots(m.layout, m.dims)
-	if m.family == gpt2 {
-		slots = append(slots, m.family.maskedSlots(gpt2HF, m.dims)...)
-	}
+	own := len(slots)
+	slots = append(slots, m.family.maskedSlots(m.family.layouts[0], m.dims)...)
 	masked := make(map[string]bool)
 	for _, mask := range set.Masks {
 		found := false
 		row := 0
-		for _, s := range slots {
+		for i, s := range slots {
 			if strip(s.name) != strip(mask.Name) || mask.Part != "" && s.part != mask.Part {
 				continue
 			}
@@ -242,17 +285,20 @@ func (p *Plan) marksBySlot(set *masks.Set) (*keeps, map[string]bool, error) {
 			if !ok || masked[s.slot] {
 				continue
 			}
-			part := mask
+			placed := mark{mask: mask, view: src.place.view, whole: mask}
+			if i >= own && src.place.heads > 0 {
+				placed.view = byHeads(placed.view, src.place.heads, true)
+			}
 			if mask.Part == "" && s.part != "" {
 				// One mask of the fused matrix: its rows belong to the parts.
 				n := src.place.view.Dims[0]
 				if row+n > mask.Out {
 					break
 				}
-				part = rowsOf(mask, row, n)
+				placed.mask, placed.first = rowsOf(mask, row, n), row
 				row += n
 			}
-			if err := k.add(src.tensor, part, src.place.view); err != nil {
+			if err := k.add(src.tensor, placed); err != nil {
 				return nil, nil, err
 			}
 			masked[s.slot], found = true, true

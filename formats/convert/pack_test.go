@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,5 +79,46 @@ func inChunks(t *testing.T, w interface{ Write([]byte) (int, error) }, data []by
 			t.Fatal(k, err)
 		}
 		data = data[n:]
+	}
+}
+
+// What is pruned is found and zeroed however the bytes are cut on the way, and
+// from whatever element they begin with; what is given stays as it is.
+func TestPrunerChunks(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, shape := range [][2]int{{1, 1}, {3, 64}, {5, 200}, {40, 7}} {
+		for _, size := range []int{1, 2, 4, 8} {
+			m := masks.New("w", "", shape[0], shape[1])
+			data := make([]byte, m.Total()*size)
+			want := make([]byte, len(data))
+			var awake []int
+			for e := range m.Total() {
+				keep, one := rng.IntN(3) == 0, data[e*size:(e+1)*size]
+				m.Put(e/m.In, e%m.In, keep)
+				if rng.IntN(5) > 0 {
+					one[rng.IntN(size)] = 1 << rng.IntN(8)
+				}
+				if keep {
+					copy(want[e*size:], one)
+				} else if slices.Max(one) > 0 {
+					awake = append(awake, e)
+				}
+			}
+			given := bytes.Clone(data)
+			for _, first := range []int{0, m.Total() / 3} {
+				for _, chunk := range []int{1, 13, 1 << 20} {
+					var out bytes.Buffer
+					var found []int
+					p := &pruner{w: &out, mask: m, size: size, at: first, awake: func(e int) { found = append(found, e) }}
+					inChunks(t, p, data[first*size:], chunk)
+					if !bytes.Equal(out.Bytes(), want[first*size:]) || !bytes.Equal(data, given) {
+						t.Fatalf("%v of %d bytes in chunks of %d from %d: zeroed otherwise", shape, size, chunk, first)
+					}
+					if i, _ := slices.BinarySearch(awake, first); !slices.Equal(found, awake[i:]) {
+						t.Fatalf("%v of %d bytes in chunks of %d from %d: found %v, want %v", shape, size, chunk, first, found, awake[i:])
+					}
+				}
+			}
+		}
 	}
 }

@@ -79,7 +79,7 @@ func TestSparseRoundTrip(t *testing.T) {
 // A GPT-2 model with moments: q, k and v have masks of their own in one tensor,
 // whose moments share its bitmask; those of dense tensors stay dense.
 func TestSparseMoments(t *testing.T) {
-	set := gptMasks(t)
+	set := gptMasks(t, "hf")
 	w := weightsAndMoments(t, set)
 	dir := t.TempDir()
 	dense, packed, back := filepath.Join(dir, "dense.safetensors"), filepath.Join(dir, "packed.safetensors"), filepath.Join(dir, "back.safetensors")
@@ -118,13 +118,13 @@ func TestSparseMoments(t *testing.T) {
 	}
 }
 
-// gptMasks are random masks of all matrices of gpt.
-func gptMasks(t *testing.T) *masks.Set {
+// gptMasks are random masks of all matrices of gpt, under the names of a layout.
+func gptMasks(t *testing.T, layout string) *masks.Set {
 	t.Helper()
 	var list []*masks.Mask
 	for l := range gpt.L {
 		for i, matrix := range matrices {
-			name, part := maskName("hf", l, matrix)
+			name, part := maskName(layout, l, matrix)
 			out, in := gpt.shape(matrix)
 			m, err := masks.RandomMask(masks.Target{Name: name, Part: part, Out: out, In: in}, out*in/4+i, 1)
 			if err != nil {

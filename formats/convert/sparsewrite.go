@@ -57,34 +57,15 @@ func (p *Plan) planSparse() error {
 		t.Info = o.Info
 		tensors = append(tensors, t)
 	}
-	view := &Plan{Options: p.Options, Source: &Checkpoint{Path: p.Source.Path, Tensors: tensors, Config: p.Source.Config}}
-	var k *keeps
-	var err error
-	if view.model, err = recognise(view.Source, withoutMoments(tensors), p.Options.Arch); err != nil {
-		view.model = nil
-		k, err = view.marksByName(p.Masks)
-	} else {
-		k, _, err = view.marksBySlot(p.Masks)
-	}
+	view := &Checkpoint{Path: p.Source.Path, Tensors: tensors, Config: p.Source.Config}
+	k, err := view.marksOf(p.Masks, p.Options.Arch)
 	if err != nil {
 		return fmt.Errorf("convert: %w", err)
 	}
+	moments := k.addMoments(tensors)
 	p.kept = make(map[string]packing)
-	names := make([]string, 0, len(k.marks))
 	for _, o := range p.Outputs {
-		if k.marks[o.Name] != nil {
-			names = append(names, o.Name)
-		}
-	}
-	shapes := make(map[string][]int)
-	for _, t := range tensors {
-		shapes[t.Name] = t.Shape
-	}
-	for _, o := range p.Outputs {
-		marks, moment := k.marks[o.Name], false
-		if owner := momentOf(o.Name, names); owner != "" && slices.Equal(o.Shape, shapes[owner]) {
-			marks, moment = k.marks[owner], true
-		}
+		marks := k.marks[o.Name]
 		if marks == nil {
 			continue
 		}
@@ -103,7 +84,7 @@ func (p *Plan) planSparse() error {
 				return fmt.Errorf("convert: tensor %q, stored as (%d, %d): %w", o.Name, o.Shape[0], o.Shape[1], err)
 			}
 		}
-		p.kept[o.Name] = packing{shape: o.Shape, marks: marks, kept: n, moment: moment}
+		p.kept[o.Name] = packing{shape: o.Shape, marks: marks, kept: n, moment: moments[o.Name]}
 	}
 	return nil
 }
@@ -159,7 +140,7 @@ func (p *Plan) marksByName(set *masks.Set) (*keeps, error) {
 	k := &keeps{plan: p, marks: make(map[string][]mark)}
 	for _, m := range set.Masks {
 		t, _ := p.tensorOf(m.Name)
-		if err := k.add(t, m, stored.RowMajor(t.Shape)); err != nil {
+		if err := k.add(t, mark{mask: m, view: stored.RowMajor(t.Shape), whole: m}); err != nil {
 			return nil, err
 		}
 	}

@@ -288,7 +288,7 @@ func (p *Plan) sideRecord(types map[string]sideType) ([]byte, error) {
 		s.Metadata, s.Plain = p.Source.text, p.Source.text == nil
 		s.Empty = !s.Plain && len(s.Metadata) == 0
 	}
-	s.Made = p.Options.To == GGUF && !p.originalEntries()
+	s.Made = p.Options.To == GGUF && (p.Source.made || !p.originalEntries())
 	if p.originalEntries() && p.Options.To != GGUF {
 		var err error
 		if s.GGUF, err = toJSON(p.Source.entries); err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spdfctl/spdfctl/formats"
+	"github.com/spdfctl/spdfctl/formats/convert"
 	"github.com/spdfctl/spdfctl/formats/maskfile"
 	"github.com/spdfctl/spdfctl/formats/safetensors"
 	"github.com/spdfctl/spdfctl/masks"
@@ -127,13 +128,8 @@ func LoadWithMasks(path string, set *masks.Set) (*Model, error) {
 		return nil, err
 	}
 	if set != nil {
-		awake, err := FindAwake(f, set)
-		if err != nil {
+		if err := checkPruned(weights, set); err != nil {
 			return nil, fmt.Errorf("gpt: %s: %w", dir, err)
-		}
-		if len(awake) > 0 {
-			w := awake[0]
-			return nil, fmt.Errorf("gpt: %s: %q: weight (%d, %d) is not +0, the mask prunes it", dir, w.Mask.Key(), w.Row, w.Col)
 		}
 	}
 	for _, p := range m.Params {
@@ -142,6 +138,20 @@ func LoadWithMasks(path string, set *masks.Set) (*Model, error) {
 		}
 	}
 	return m, nil
+}
+
+// checkPruned makes sure that every weight of a checkpoint that set prunes is +0.
+func checkPruned(path string, set *masks.Set) error {
+	c, err := convert.Open(path, convert.OpenOptions{})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	awake, _, err := c.FindAwake(set)
+	if err != nil || len(awake) == 0 {
+		return err
+	}
+	return fmt.Errorf("%q: weight (%d, %d) is not +0, the mask prunes it", awake[0].Mask.Key(), awake[0].Row, awake[0].Col)
 }
 
 // storedName returns the name under which f holds the tensor name.
