@@ -15,7 +15,7 @@ func (r *Run) validate(ctx context.Context) (mean float64, each map[string]float
 	}
 	var sum, weights float64
 	for _, v := range r.Valid {
-		loss, err := r.lossOn(ctx, v.Set)
+		loss, _, err := r.LossOn(ctx, v.Set)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -28,29 +28,29 @@ func (r *Run) validate(ctx context.Context) (mean float64, each map[string]float
 	return sum / weights, each, nil
 }
 
-// lossOn returns the mean loss over the first EvalSequences of a set.
-func (r *Run) lossOn(ctx context.Context, set data.Ordered) (float64, error) {
+// LossOn returns the mean loss over the first Config.EvalSequences of a set, all if
+// that is 0, and the number of targets that it counts.
+func (r *Run) LossOn(ctx context.Context, set data.Ordered) (loss float64, counted int, err error) {
 	n := set.Len()
 	if r.Config.EvalSequences > 0 {
 		n = min(n, r.Config.EvalSequences)
 	}
 	var sum float64
-	count := 0
 	r.Model.Interrupt(ctx.Err)
 	for lo := 0; lo < n; lo += r.Config.micro() {
 		b, err := set.InOrder(lo, min(lo+r.Config.micro(), n))
 		if err != nil {
-			return 0, fmt.Errorf("train: validation: %w", err)
+			return 0, 0, fmt.Errorf("train: validation: %w", err)
 		}
 		l, k, err := r.Model.Loss(b.IDs, b.Targets, b.B, b.T)
 		switch {
 		case ctx.Err() != nil:
-			return 0, ctx.Err()
+			return 0, 0, ctx.Err()
 		case err != nil:
-			return 0, fmt.Errorf("train: validation: %w", err)
+			return 0, 0, fmt.Errorf("train: validation: %w", err)
 		}
 		sum += l
-		count += k
+		counted += k
 	}
-	return sum / float64(count), nil
+	return sum / float64(counted), counted, nil
 }

@@ -19,7 +19,7 @@ import (
 
 func newEvalCmd(a *app) *cobra.Command {
 	return group(a, "eval", "Measure a model: perplexity, last words, logits, generated text",
-		newEvalPPLCmd(a), newEvalLambadaCmd(a), newEvalLogitsCmd(a), newEvalNLGCmd(a))
+		newEvalPPLCmd(a), newEvalLossCmd(a), newEvalLambadaCmd(a), newEvalLogitsCmd(a), newEvalNLGCmd(a))
 }
 
 func newEvalLogitsCmd(a *app) *cobra.Command {

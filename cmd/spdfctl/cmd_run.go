@@ -18,7 +18,7 @@ func newRunCmd(a *app) *cobra.Command {
 		Use:   "run PLAN.yaml",
 		Short: "Run a plan of several phases, from tokenizer to score",
 		Long: `Run does the phases of a plan one after the other: tokenizer, prepare, pretrain,
-densify, finetune, decode, score. A phase has the settings of its command, as in
+densify, finetune, decode, loss, score. A phase has the settings of its command, as in
 that command's configuration file; "from" and "@name" stand for what an earlier
 phase wrote. A grid runs all combinations of some settings and picks the one with
 the lowest validation loss or the highest BLEU.
@@ -92,6 +92,7 @@ func (a *app) printRun(r *planRun) error {
 		var result struct {
 			Loss    *float64            `json:"loss"`
 			ValLoss *float64            `json:"val_loss"`
+			PPL     *float64            `json:"perplexity"`
 			FLOPs   *float64            `json:"flops"`
 			Seconds *float64            `json:"seconds"`
 			Metrics map[string]*float64 `json:"metrics"`
@@ -110,6 +111,7 @@ func (a *app) printRun(r *planRun) error {
 		}
 		add("loss", "%.4f", result.Loss)
 		add("validation loss", "%.4f", result.ValLoss)
+		add("perplexity", "%.4g", result.PPL)
 		add("FLOPs", "%.3g", result.FLOPs)
 		add("seconds", "%.1f", result.Seconds)
 		for _, name := range []string{"bleu", "nist", "meteor", "rouge_l", "cider", "ter"} {

@@ -70,6 +70,7 @@ var phaseKinds = map[string]phaseKind{
 	"densify":   {command: []string{"densify"}, from: "pretrain finetune"},
 	"finetune":  {command: []string{"finetune"}, from: models, flag: "from", paths: map[string]string{"data": "", "dev": ""}, resumes: true},
 	"decode":    {command: []string{"eval", "nlg"}, from: models, output: hypFile, paths: map[string]string{"data": "", "meteor_dir": ""}},
+	"loss":      {command: []string{"eval", "loss"}, from: models, output: resultFile, paths: map[string]string{"data": ""}, prints: true},
 	"score":     {command: []string{"score"}, from: "decode", flag: "hyp", output: resultFile, paths: map[string]string{"ref": "", "against": "decode", "meteor_dir": ""}, prints: true},
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spdfctl/spdfctl/eval"
+	"github.com/spdfctl/spdfctl/kernels"
 	"github.com/spdfctl/spdfctl/masks"
 	"github.com/spdfctl/spdfctl/train"
 	"github.com/spdfctl/spdfctl/train/data"
@@ -23,7 +24,11 @@ type trainJob struct {
 }
 
 // probeTokens are the tokens of a measured step, where the micro batch has them.
-const probeTokens = 4096
+const probeTokens = 2048
+
+// probeSteps are the steps of a measured training: one that warms up, one that is
+// timed. The head of a model of 50257 tokens makes each take seconds.
+const probeSteps = 2
 
 // sequences is the batch of a measured step.
 func (j trainJob) sequences() int {
@@ -56,7 +61,7 @@ func (j trainJob) probe(ctx context.Context, c gpt.Config) (float64, error) {
 		}
 	}
 	cfg := train.Defaults()
-	cfg.BatchSize, cfg.SeqLen, cfg.MaxSteps, cfg.WarmupSteps = j.sequences(), j.config.SeqLen, 4, 0
+	cfg.BatchSize, cfg.SeqLen, cfg.MaxSteps, cfg.WarmupSteps = j.sequences(), j.config.SeqLen, probeSteps, 0
 	cfg.Recompute, cfg.Dropout, cfg.Precision = j.config.Recompute, j.config.Dropout, j.config.Precision
 	source, err := data.NewWindows(idStream(c.VocabSize), cfg.SeqLen, 0)
 	if err != nil {
@@ -96,6 +101,42 @@ func (n idStream) Read(dst []int32, off int) error {
 		dst[i] = int32((off + i) * 7919 % int(n))
 	}
 	return nil
+}
+
+// lossJob is a set to predict whose time is asked for.
+type lossJob struct {
+	sparsity  float64
+	length    int
+	precision kernels.Precision
+}
+
+func (j lossJob) String() string {
+	return fmt.Sprintf("loss of %d, sparsity %g, %s", j.length, j.sparsity, j.precision)
+}
+
+// probe times the validation of a batch by a model of shape c and returns the
+// seconds of a sequence.
+func (j lossJob) probe(ctx context.Context, c gpt.Config) (float64, error) {
+	m, err := probeModel(c, j.sparsity)
+	if err != nil {
+		return 0, err
+	}
+	m.SetPrecision(j.precision)
+	source, err := data.NewWindows(idStream(c.VocabSize), j.length, 0)
+	if err != nil {
+		return 0, err
+	}
+	r := &train.Run{Config: train.Defaults(), Model: m}
+	r.Config.EvalSequences = max(1, min(r.Config.BatchSize, probeTokens/j.length))
+	var took time.Duration
+	for range 2 { // the first warms up
+		start := time.Now()
+		if _, _, err := r.LossOn(ctx, source); err != nil {
+			return 0, err
+		}
+		took = time.Since(start)
+	}
+	return took.Seconds() / float64(r.Config.EvalSequences), nil
 }
 
 // decodeJob is a decoding whose time is asked for.

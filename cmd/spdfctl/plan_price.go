@@ -133,6 +133,8 @@ func (r *pricer) phase(ctx context.Context, x *phase) (phasePrice, error) {
 			}
 		case "decode":
 			err = r.decode(ctx, x, o, &price)
+		case "loss":
+			err = r.loss(ctx, x, o, &price)
 		}
 		if err != nil {
 			return price, err
@@ -365,42 +367,85 @@ func (r *pricer) decode(ctx context.Context, x *phase, o *options, price *phaseP
 	prompt = min(prompt, m.config.NCtx)
 	tokens := min(o.nlg.search.MaxTokens, m.config.NCtx-prompt+1)
 	width := max(o.nlg.search.Width, 1)
+	price.Tokens += int64(examples) * int64(width) * int64(tokens)
+	flops, sparsity, err := r.forward(x, m, min(prompt+tokens, m.config.NCtx), examples*width, price)
+	if err != nil {
+		return err
+	}
+	if r.rate > 0 {
+		price.Seconds += asFloat(flops) / r.rate
+		return nil
+	}
+	job := decodeJob{sparsity: sparsity, search: o.nlg.search, prompt: prompt}
+	perToken, err := r.measure(job.String(), m.config, func(c gpt.Config) (float64, error) { return job.probe(ctx, c) })
+	price.Seconds += perToken * float64(examples) * float64(tokens)
+	return err
+}
+
+// forward adds the FLOPs of forward passes over sequences of length tokens, and
+// returns them with the sparsity of the model.
+func (r *pricer) forward(x *phase, m pricedModel, length, sequences int, price *phasePrice) (*big.Int, float64, error) {
 	shape := analysis.ShapeOf(m.config)
 	spec := phaseSpec{x.Name, map[string]string{"seqs": "1"}}
 	for key, value := range m.spec.values {
 		spec.values[key] = value
 	}
-	length := min(prompt+tokens, m.config.NCtx)
 	phase, err := spec.phase(shape, int64(length), 1)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	forward := func(kept analysis.Kept) (*big.Int, error) {
+	count := func(kept analysis.Kept) (*big.Int, error) {
 		rows, err := shape.Ledger(analysis.SPDF, length, kept)
 		sum := new(big.Int)
 		for _, row := range rows {
 			sum.Add(sum, row.Forward)
 		}
-		return sum.Mul(sum, big.NewInt(int64(examples*width))), err
+		return sum.Mul(sum, big.NewInt(int64(sequences))), err
 	}
-	flops, err := forward(phase.Stretches[0].Kept)
+	flops, err := count(phase.Stretches[0].Kept)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	dense, err := forward(nil)
+	dense, err := count(nil)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	price.Tokens += int64(examples) * int64(width) * int64(tokens)
 	price.FLOPs.Add(price.FLOPs, flops)
 	price.DenseFLOPs.Add(price.DenseFLOPs, dense)
+	return flops, phase.Stretches[0].Sparsity, nil
+}
+
+// loss adds the price of predicting a set.
+func (r *pricer) loss(ctx context.Context, x *phase, o *options, price *phasePrice) error {
+	m, err := r.from(x.From, true)
+	if err != nil {
+		return err
+	}
+	length := o.loss.seqLen
+	if length == 0 {
+		length = tuneSeqLen(m.config)
+	}
+	if x.Expect.Tokens > 0 {
+		length = min(length, x.Expect.Tokens)
+	}
+	texts := x.Expect.Examples
+	if texts == 0 {
+		if texts, err = countTexts(o.loss.task, o.loss.path); err != nil {
+			return err
+		}
+	}
+	price.Tokens += int64(texts) * int64(length)
+	flops, sparsity, err := r.forward(x, m, length, texts, price)
+	if err != nil {
+		return err
+	}
 	if r.rate > 0 {
 		price.Seconds += asFloat(flops) / r.rate
 		return nil
 	}
-	job := decodeJob{sparsity: phase.Stretches[0].Sparsity, search: o.nlg.search, prompt: prompt}
-	perToken, err := r.measure(job.String(), m.config, func(c gpt.Config) (float64, error) { return job.probe(ctx, c) })
-	price.Seconds += perToken * float64(examples) * float64(tokens)
+	job := lossJob{sparsity, length, o.loss.precision}
+	perSequence, err := r.measure(job.String(), m.config, func(c gpt.Config) (float64, error) { return job.probe(ctx, c) })
+	price.Seconds += perSequence * float64(texts)
 	return err
 }
 

@@ -112,6 +112,7 @@ type options struct {
 	pretrain pretrainConfig
 	finetune finetuneConfig
 	nlg      nlgFlags
+	loss     lossFlags
 }
 
 // options puts the settings of a variant into the flags of the phase's command
@@ -126,6 +127,8 @@ func (x *phase) options(v variant) (*options, error) {
 		o.finetune.define(o.flags)
 	case "decode":
 		o.nlg.define(o.flags)
+	case "loss":
+		o.loss.define(o.flags)
 	case "score":
 		score.define(o.flags)
 	default:
@@ -174,6 +177,8 @@ func (x *phase) options(v variant) (*options, error) {
 		}
 	case "decode":
 		err = o.nlg.check()
+	case "loss":
+		err = o.loss.check()
 	case "score":
 		score.hyp = hypFile
 		err = score.check()
