@@ -4,6 +4,7 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -179,7 +180,8 @@ func fieldErrorf(keys []string, format string, args ...any) error {
 }
 
 // Validate reports the first field that is out of range, or the first two
-// that contradict each other, as a *FieldError or an error of optim.
+// that contradict each other, as a *FieldError, or a precision that this CPU
+// does not have.
 func (c Config) Validate() error {
 	if err := c.checkIntegers(); err != nil {
 		return err
@@ -206,17 +208,34 @@ func (c Config) Validate() error {
 		return err
 	}
 	if err := c.AdamWConfig.Validate(); err != nil {
-		return err
+		return named(err, nil)
 	}
 	if c.DensifyAt > 0 {
-		if err := c.denseSchedule().Validate(); err != nil {
+		err := named(c.denseSchedule().Validate(), map[string][]string{
+			"lr": {"densify_lr", "lr"}, "warmup": {"densify_warmup_steps", "densify_at", "max_steps"}, "decay": {"decay_fraction", "densify_warmup_steps"}})
+		if err != nil {
 			return fmt.Errorf("after densify_at: %w", err)
 		}
 	}
 	if err := c.Precision.Available(); err != nil {
 		return err
 	}
-	return c.Schedule().Validate()
+	return named(c.Schedule().Validate(), map[string][]string{
+		"warmup": {"warmup_steps", "warmup_tokens", "warmup_fraction", "densify_at", "max_steps"}, "decay": {"decay_fraction", "warmup_steps", "warmup_tokens", "warmup_fraction"}})
+}
+
+// named turns an error of optim into one that names its fields: those that fields
+// has for its key, or the key itself.
+func named(err error, fields map[string][]string) error {
+	var wrong *optim.ConfigError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	keys, ok := fields[wrong.Key]
+	if !ok {
+		keys = []string{wrong.Key}
+	}
+	return &FieldError{Keys: keys, Text: wrong.Text}
 }
 
 func (c Config) checkIntegers() error {
@@ -298,6 +317,8 @@ func (c Config) checkPairs() error {
 		return fieldErrorf([]string{"densify_at", "max_steps"}, "densify_at is %d, max_steps %d", c.DensifyAt, c.MaxSteps)
 	case c.DensifyAt == 0 && (c.DensifyLR != 0 || c.DensifyWarmupSteps != 0):
 		return fieldErrorf([]string{"densify_lr", "densify_warmup_steps", "densify_at"}, "densify_lr and densify_warmup_steps need densify_at")
+	case c.DensifyAt == 0 && c.KeepMoments:
+		return fieldErrorf([]string{"keep_moments", "densify_at"}, "keep_moments needs densify_at")
 	case c.moves() && c.maskStop() <= c.MaskUpdateStart:
 		return fieldErrorf([]string{"mask_update_stop", "mask_update_start"}, "mask_update_stop is %d, mask_update_start %d", c.maskStop(), c.MaskUpdateStart)
 	case !c.moves() && (c.MaskUpdateStart != 0 || c.MaskUpdateStop != 0):

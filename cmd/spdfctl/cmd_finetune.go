@@ -125,6 +125,22 @@ func (cfg *finetuneConfig) resolve(examples int) error {
 	if err := cfg.Config.Validate(); err != nil {
 		return &usageError{err: err}
 	}
+	wrong := func(key, other, format string, args ...any) error {
+		return fieldErrorf([]string{key, other}, format, args...)
+	}
+	moves := cfg.Dynamic != "static"
+	switch {
+	case cfg.Dynamic == "gmp":
+		return wrong("dynamic", "keep_mask", "dynamic gmp prunes to the sparsity of a pre-training")
+	case moves && !cfg.KeepMask:
+		return wrong("dynamic", "keep_mask", "dynamic %s needs keep_mask", cfg.Dynamic)
+	case cfg.DensifyAt > 0 && !cfg.KeepMask:
+		return wrong("densify_at", "keep_mask", "densify_at is %d, but without keep_mask the model is dense from the start", cfg.DensifyAt)
+	case cfg.LoRARank > 0 && moves:
+		return wrong("lora_rank", "dynamic", "lora_rank is %d, which leaves the masks as they are, and dynamic %s", cfg.LoRARank, cfg.Dynamic)
+	case cfg.LoRARank > 0 && cfg.DensifyAt > 0:
+		return wrong("lora_rank", "densify_at", "lora_rank is %d, which leaves the masks as they are, and densify_at %d", cfg.LoRARank, cfg.DensifyAt)
+	}
 	return nil
 }
 
@@ -169,7 +185,7 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, flags runFlags) 
 		cfg.SeqLen = tuneSeqLen(m.Config)
 	}
 	if cfg.SeqLen > m.Config.NCtx {
-		return s, usageErrorf("finetune: seq_len is %d, the model has %d positions", cfg.SeqLen, m.Config.NCtx)
+		return s, tooLong("finetune", cfg.SeqLen, m.Config.NCtx)
 	}
 	source, err := a.openExamples(cfg.Task, cfg.Data, tok, eot, cfg.SeqLen, cfg.Seed)
 	if err != nil {
@@ -188,6 +204,9 @@ func (a *app) finetune(ctx context.Context, cfg finetuneConfig, flags runFlags) 
 			return s, err
 		}
 		r.Valid = []train.Validation{{Name: cfg.Dev, Weight: 1, Set: dev}}
+	}
+	if err := checkValidation(cfg.Config, r); err != nil {
+		return s, err
 	}
 	// The ledger prices a sequence at the mean length of the examples.
 	lora := m.LoRA()

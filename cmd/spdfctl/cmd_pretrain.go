@@ -121,7 +121,15 @@ func (cfg pretrainConfig) modelConfig(vocab int) (gpt.Config, error) {
 		return c, withHint(fmt.Errorf("pretrain: vocab_size is %d, the tokenizer has %d tokens", c.VocabSize, vocab),
 			"--vocab-size %d fits", vocab)
 	}
-	return c, c.Validate()
+	if err := c.Validate(); err != nil {
+		return c, &keyError{[]string{"n_layer", "n_head", "n_embd", "n_ctx", "vocab_size"}, err}
+	}
+	return c, nil
+}
+
+// tooLong is a length of sequences that the model does not take.
+func tooLong(what string, seqLen, nCtx int) error {
+	return &keyError{[]string{"seq_len", "n_ctx"}, usageErrorf("%s: seq_len is %d, the model has %d positions", what, seqLen, nCtx)}
 }
 
 // resolve fills in what follows from the model of shape c, and checks the settings.
@@ -139,7 +147,7 @@ func (cfg *pretrainConfig) resolve(c gpt.Config) error {
 		return &usageError{err: err}
 	}
 	if cfg.SeqLen > c.NCtx {
-		return usageErrorf("pretrain: seq_len is %d, the model has %d positions", cfg.SeqLen, c.NCtx)
+		return tooLong("pretrain", cfg.SeqLen, c.NCtx)
 	}
 	return nil
 }
@@ -159,19 +167,34 @@ func withPresetHint(err error) error {
 // sparsity returns the target of the sparsified layers, 0 if a mask file sets it.
 func (cfg pretrainConfig) sparsity() (masks.Sparsity, error) {
 	s, err := parseSparsity("pretrain", cfg.Sparsity)
-	if err == nil && cfg.Mask != "" && s.Float64() != 0 {
-		return s, &usageError{err: &train.FieldError{Keys: []string{"mask", "sparsity"}, Text: "--mask and --sparsity exclude each other"}}
+	switch {
+	case err != nil:
+		return s, &keyError{[]string{"sparsity"}, err}
+	case cfg.Mask != "" && s.Float64() != 0:
+		return s, fieldErrorf([]string{"mask", "sparsity"}, "--mask and --sparsity exclude each other")
 	}
-	return s, err
+	return s, nil
+}
+
+// checkMasks checks what depends on whether there are masks, s being their sparsity.
+func (cfg pretrainConfig) checkMasks(s masks.Sparsity) error {
+	dense := cfg.Mask == "" && s.Float64() == 0
+	switch {
+	case cfg.Dynamic == "gmp" && (cfg.Mask != "" || s.Float64() <= cfg.InitialSparsity):
+		return fieldErrorf([]string{"dynamic", "initial_sparsity", "sparsity", "mask"},
+			"dynamic gmp prunes from initial_sparsity %g to sparsity %s, which has to be higher and without a mask file", cfg.InitialSparsity, s)
+	case dense && cfg.Dynamic != "static":
+		return fieldErrorf([]string{"dynamic", "sparsity"}, "dynamic %s needs a sparsity or a mask", cfg.Dynamic)
+	case dense && cfg.DensifyAt > 0:
+		return fieldErrorf([]string{"densify_at", "sparsity"}, "densify_at is %d, but the model is dense already", cfg.DensifyAt)
+	}
+	return nil
 }
 
 // maskSet returns the masks of cfg for a model, or nil for a dense run.
 func (cfg pretrainConfig) maskSet(c gpt.Config, s masks.Sparsity) (*masks.Set, error) {
 	if cfg.Dynamic == "gmp" {
 		// The masks are there from the start, at the sparsity from which it prunes.
-		if cfg.Mask != "" || s.Float64() <= cfg.InitialSparsity {
-			return nil, usageErrorf("pretrain: dynamic gmp prunes from initial_sparsity %g to sparsity %s, which has to be higher and without a mask file", cfg.InitialSparsity, s)
-		}
 		first, err := masks.ParseSparsity(strconv.FormatFloat(cfg.InitialSparsity, 'f', -1, 64))
 		if err != nil {
 			return nil, err
@@ -181,8 +204,6 @@ func (cfg pretrainConfig) maskSet(c gpt.Config, s masks.Sparsity) (*masks.Set, e
 	switch {
 	case cfg.Mask != "":
 		return maskfile.Read(cfg.Mask)
-	case s.Float64() == 0 && cfg.Dynamic != "static":
-		return nil, usageErrorf("pretrain: dynamic %s needs a sparsity or a mask", cfg.Dynamic)
 	case s.Float64() == 0:
 		return nil, nil
 	}
@@ -231,12 +252,18 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, flags runFlags) 
 	if err := cfg.resolve(c); err != nil {
 		return s, err
 	}
+	if err := cfg.checkMasks(sparsity); err != nil {
+		return s, err
+	}
 	from, err := openSources(cfg, tok)
 	if err != nil {
 		return s, err
 	}
 	defer from.Close()
 	r := &train.Run{Dir: flags.out, Config: cfg.Config, Train: from.blend, Valid: from.valid, EOS: int(eot), SaveFiles: tokenizerSaver(tok), Target: sparsity}
+	if err := checkValidation(cfg.Config, r); err != nil {
+		return s, err
+	}
 	set, err := cfg.maskSet(c, sparsity)
 	if err != nil {
 		return s, err

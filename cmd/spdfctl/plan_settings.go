@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v4"
 
-	"github.com/spdfctl/spdfctl/train"
+	"github.com/spdfctl/spdfctl/masks"
 	"github.com/spdfctl/spdfctl/train/gpt"
 )
 
@@ -160,8 +160,9 @@ func (x *phase) options(v variant) (*options, error) {
 				}
 			}
 		}
+		var sparsity masks.Sparsity
 		if err = missing("data"); err == nil {
-			_, err = o.pretrain.sparsity()
+			sparsity, err = o.pretrain.sparsity()
 		}
 		if err == nil {
 			var c gpt.Config
@@ -169,6 +170,9 @@ func (x *phase) options(v variant) (*options, error) {
 			if c, err = o.pretrain.modelConfig(1); err == nil {
 				err = o.pretrain.resolve(c)
 			}
+		}
+		if err == nil {
+			err = o.pretrain.checkMasks(sparsity)
 		}
 	case "finetune":
 		if err = missing("data"); err == nil {
@@ -183,12 +187,9 @@ func (x *phase) options(v variant) (*options, error) {
 		score.hyp = hypFile
 		err = score.check()
 	}
-	var field *train.FieldError
-	if errors.As(err, &field) {
-		for _, key := range field.Keys {
-			if line := v.line(key); line > 0 {
-				return nil, &lineError{line, err}
-			}
+	for _, key := range keysOf(err) {
+		if line := v.line(key); line > 0 {
+			return nil, &lineError{line, err}
 		}
 	}
 	return o, err

@@ -65,15 +65,55 @@ func (a *app) verifyRun(ctx context.Context, what string, r *train.Run) error {
 	return err
 }
 
+// keyError is an error about settings that does not name them itself.
+type keyError struct {
+	keys []string // in the configuration file
+	err  error
+}
+
+func (e *keyError) Error() string { return e.err.Error() }
+func (e *keyError) Unwrap() error { return e.err }
+
+// fieldErrorf returns a usage error about settings.
+func fieldErrorf(keys []string, format string, args ...any) error {
+	return &usageError{err: &train.FieldError{Keys: keys, Text: fmt.Sprintf(format, args...)}}
+}
+
+// keysOf returns the settings that an error is about.
+func keysOf(err error) []string {
+	var field *train.FieldError
+	var key *keyError
+	switch {
+	case errors.As(err, &field):
+		return field.Keys
+	case errors.As(err, &key):
+		return key.keys
+	}
+	return nil
+}
+
+// checkValidation refuses settings that wait for validations of a run that has
+// nothing to validate on.
+func checkValidation(c train.Config, r *train.Run) error {
+	for _, f := range []struct {
+		key   string
+		value int
+	}{{"patience", c.Patience}, {"keep_best", c.KeepBest}} {
+		if f.value > 0 && len(r.Valid) == 0 {
+			return fieldErrorf([]string{f.key}, "%s is %d, but there is no data to validate on", f.key, f.value)
+		}
+	}
+	return nil
+}
+
 // withLine adds the lines of the configuration file to an error about settings
 // that stand in it.
 func (r runFlags) withLine(err error) error {
-	var field *train.FieldError
-	if !errors.As(err, &field) || r.file == "" {
+	if r.file == "" {
 		return err
 	}
 	var lines []string
-	for _, key := range field.Keys {
+	for _, key := range keysOf(err) {
 		if line := yamlLines(r.file)[key]; line > 0 {
 			lines = append(lines, fmt.Sprint(line))
 		}
@@ -112,8 +152,7 @@ func (r runFlags) exclusive(cmd *cobra.Command, key string, others ...string) er
 	if r.resume != "" || !given(key) || i < 0 {
 		return nil
 	}
-	return r.withLine(&usageError{err: &train.FieldError{
-		Keys: []string{key, others[i]}, Text: fmt.Sprintf("%s and %s contradict each other", key, others[i])}})
+	return r.withLine(fieldErrorf([]string{key, others[i]}, "%s and %s contradict each other", key, others[i]))
 }
 
 // sampleTokens is the length of a sample printed during training.

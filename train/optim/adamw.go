@@ -33,15 +33,27 @@ type AdamWConfig struct {
 func (c AdamWConfig) Validate() error {
 	switch {
 	case !(c.Beta1 >= 0 && c.Beta1 < 1):
-		return fmt.Errorf("optim: beta1 %g is outside [0, 1)", c.Beta1)
+		return configErrorf("beta1", "beta1 %g is outside [0, 1)", c.Beta1)
 	case !(c.Beta2 >= 0 && c.Beta2 < 1):
-		return fmt.Errorf("optim: beta2 %g is outside [0, 1)", c.Beta2)
+		return configErrorf("beta2", "beta2 %g is outside [0, 1)", c.Beta2)
 	case !(c.Eps > 0 && c.Eps < 1):
-		return fmt.Errorf("optim: eps %g is outside (0, 1)", c.Eps)
+		return configErrorf("eps", "eps %g is outside (0, 1)", c.Eps)
 	case !(c.WeightDecay >= 0 && c.WeightDecay < 1e6):
-		return fmt.Errorf("optim: weight_decay %g is negative or too large", c.WeightDecay)
+		return configErrorf("weight_decay", "weight_decay %g is negative or too large", c.WeightDecay)
 	}
 	return nil
+}
+
+// ConfigError is a setting that is out of range.
+type ConfigError struct {
+	Key  string // one of AdamWConfig's, or lr, min_lr_ratio, lr_schedule, warmup or decay of a Schedule
+	Text string
+}
+
+func (e *ConfigError) Error() string { return "optim: " + e.Text }
+
+func configErrorf(key, format string, args ...any) error {
+	return &ConfigError{Key: key, Text: fmt.Sprintf(format, args...)}
 }
 
 // AdamW keeps the moments of a list of tensors.

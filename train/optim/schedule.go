@@ -1,7 +1,6 @@
 package optim
 
 import (
-	"fmt"
 	"math"
 	"slices"
 )
@@ -26,15 +25,15 @@ type Schedule struct {
 func (s Schedule) Validate() error {
 	switch {
 	case !slices.Contains(Kinds, s.Kind):
-		return fmt.Errorf("optim: schedule %q is none of %q", s.Kind, Kinds)
+		return configErrorf("lr_schedule", "schedule %q is none of %q", s.Kind, Kinds)
 	case !(s.LR > 0 && s.LR < 100):
-		return fmt.Errorf("optim: learning rate %g is outside (0, 100)", s.LR)
+		return configErrorf("lr", "learning rate %g is outside (0, 100)", s.LR)
 	case !(s.MinRatio >= 0 && s.MinRatio <= 1):
-		return fmt.Errorf("optim: final learning-rate ratio %g is outside [0, 1]", s.MinRatio)
+		return configErrorf("min_lr_ratio", "final learning-rate ratio %g is outside [0, 1]", s.MinRatio)
 	case s.Warmup < 0 || s.Warmup > s.Steps:
-		return fmt.Errorf("optim: warm-up of %d steps in a run of %d", s.Warmup, s.Steps)
+		return configErrorf("warmup", "warm-up of %d steps in a run of %d", s.Warmup, s.Steps)
 	case s.Kind == "wsd" && (s.Decay < 0 || s.Decay > s.Steps-s.Warmup):
-		return fmt.Errorf("optim: decay of %d steps in a run of %d with a warm-up of %d", s.Decay, s.Steps, s.Warmup)
+		return configErrorf("decay", "decay of %d steps in a run of %d with a warm-up of %d", s.Decay, s.Steps, s.Warmup)
 	}
 	return nil
 }
