@@ -27,9 +27,10 @@ type Options struct {
 	Seed         uint64
 
 	// Weights returns the sizes of the weights of a matrix, for the methods
-	// that look at them. It is called from several goroutines, and for a global
-	// scope more than once.
-	Weights func(t Target) (Scores, error)
+	// that look at them. It may write them into the memory of old, which is
+	// empty or what it returned for another matrix that has been dealt with. It
+	// is called from several goroutines, and for a global scope more than once.
+	Weights func(t Target, old Scores) (Scores, error)
 	// Done, if not nil, is called after every matrix; its error ends the work.
 	Done func() error
 }
@@ -230,7 +231,9 @@ func Create(targets []Target, o Options) (*Set, error) {
 	list := make([]*Mask, len(targets))
 	sums := make([][sha256.Size]byte, len(targets))
 	looks := o.Method == "magnitude" || o.Method == "from-zeros"
-	one := func(i int) error {
+	old := make([]Scores, runtime.GOMAXPROCS(0))
+	counts := make([]*[1 << radixBits]int, len(old))
+	one := func(worker, i int) error {
 		t := targets[i]
 		var err error
 		switch o.Method {
@@ -240,10 +243,15 @@ func Create(targets []Target, o Options) (*Set, error) {
 			list[i], err = Checkerboard(t, kept[i], o.Pattern, o.Scope == "row")
 		default:
 			var s Scores
-			if s, err = o.Weights(t); err != nil {
+			if s, err = o.Weights(t, old[worker]); err != nil {
 				return err
 			}
-			sums[i] = s.digest()
+			old[worker] = s
+			if counts[worker] == nil {
+				counts[worker] = new([1 << radixBits]int)
+			}
+			sums[i] = s.digest(counts[worker])
+			s.counts = counts[worker]
 			if o.Method == "magnitude" {
 				list[i], err = Magnitude(t, kept[i], o.Pattern, o.Scope == "row", s)
 			} else {
@@ -252,7 +260,11 @@ func Create(targets []Target, o Options) (*Set, error) {
 		}
 		return err
 	}
-	if err := overTargets(len(targets), o.Method == "random" && o.Pattern.Kind == Unstructured && o.Scope != "row", o.Done, one); err != nil {
+	workers := len(old)
+	if o.Method == "random" && o.Pattern.Kind == Unstructured && o.Scope != "row" {
+		workers = 1 // RandomMask has its own
+	}
+	if err := overTargets(len(targets), workers, o.Done, one); err != nil {
 		return nil, err
 	}
 	set, err := NewSet(list, recipe, 0)
@@ -269,14 +281,17 @@ func Create(targets []Target, o Options) (*Set, error) {
 	return set, nil
 }
 
-// digest returns the SHA-256 of the scores, little-endian.
-func (s Scores) digest() [sha256.Size]byte {
+// digest returns the SHA-256 of the scores, little-endian. On the way it counts
+// their first digits into counts: they pass through the cache once for both.
+func (s Scores) digest(counts *[1 << radixBits]int) [sha256.Size]byte {
+	clear(counts[:])
 	h := sha256.New()
 	var buffer [1 << 13]byte
 	for rest := s.Narrow; len(rest) > 0; {
 		n := min(len(rest), len(buffer)/4)
 		for i, v := range rest[:n] {
-			binary.LittleEndian.PutUint32(buffer[4*i:], v)
+			binary.LittleEndian.PutUint32(buffer[4*i:4*i+4], v)
+			counts[uint16(v>>(32-radixBits))]++
 		}
 		h.Write(buffer[:4*n])
 		rest = rest[n:]
@@ -284,7 +299,8 @@ func (s Scores) digest() [sha256.Size]byte {
 	for rest := s.Wide; len(rest) > 0; {
 		n := min(len(rest), len(buffer)/8)
 		for i, v := range rest[:n] {
-			binary.LittleEndian.PutUint64(buffer[8*i:], v)
+			binary.LittleEndian.PutUint64(buffer[8*i:8*i+8], v)
+			counts[uint16(v>>(64-radixBits))]++
 		}
 		h.Write(buffer[:8*n])
 		rest = rest[n:]
@@ -304,13 +320,11 @@ func parentDigest(s *Set, sums map[string][sha256.Size]byte) string {
 	return hex.EncodeToString(all[:])
 }
 
-// overTargets calls one for 0 to n-1, one after the other or GOMAXPROCS at a
-// time, and done after each. It returns the first error by index.
-func overTargets(n int, inOrder bool, done func() error, one func(i int) error) error {
-	workers := min(runtime.GOMAXPROCS(0), n)
-	if inOrder {
-		workers = 1
-	}
+// overTargets calls one for 0 to n-1, one after the other or as many at a time as
+// there are workers, of whom each has a number, and done after each. It returns
+// the first error by index.
+func overTargets(n, workers int, done func() error, one func(worker, i int) error) error {
+	workers = min(workers, n)
 	var (
 		next atomic.Int64
 		stop atomic.Bool
@@ -318,14 +332,14 @@ func overTargets(n int, inOrder bool, done func() error, one func(i int) error) 
 		wg   sync.WaitGroup
 	)
 	errs := make([]error, n)
-	for range workers {
+	for worker := range workers {
 		wg.Go(func() {
 			for !stop.Load() {
 				i := int(next.Add(1)) - 1
 				if i >= n {
 					return
 				}
-				err := one(i)
+				err := one(worker, i)
 				mu.Lock()
 				if err == nil && done != nil {
 					err = done()

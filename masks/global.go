@@ -1,7 +1,10 @@
 package masks
 
 import (
+	"errors"
 	"fmt"
+	"math/bits"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -23,17 +26,17 @@ func globalCounts(targets []Target, o Options) ([]int, error) {
 	if keep == 0 {
 		return counts, nil
 	}
-	g := &global{targets: targets, options: o, keep: keep}
-	wide, err := g.anyWide()
-	if err != nil {
-		return nil, err
-	}
+	g := &global{targets: targets, options: o, keep: keep, old: make([]Scores, runtime.GOMAXPROCS(0))}
 	var above, equal []int
 	var ties int
+	var err error
+	wide := o.Method == "random" || o.Pattern.Kind == Block
+	if !wide {
+		above, equal, ties, err = globalThreshold(g, 32, narrowOnly)
+		wide = errors.Is(err, errWide)
+	}
 	if wide {
-		above, equal, ties, err = globalThreshold[uint64](g, 64, func(s Scores) []uint64 { return s.wide() })
-	} else {
-		above, equal, ties, err = globalThreshold[uint32](g, 32, func(s Scores) []uint32 { return s.Narrow })
+		above, equal, ties, err = globalThreshold(g, 64, func(s Scores) ([]uint64, error) { return s.wide(), nil })
 	}
 	if err != nil {
 		return nil, err
@@ -51,23 +54,35 @@ func globalCounts(targets []Target, o Options) ([]int, error) {
 	return counts, nil
 }
 
+// errWide says that a target has scores of 64 bits, by which all compete then.
+var errWide = errors.New("masks: scores of 64 bits among those of 32")
+
+func narrowOnly(s Scores) ([]uint32, error) {
+	if s.Wide != nil {
+		return nil, errWide
+	}
+	return s.Narrow, nil
+}
+
 // global is a competition between all targets.
 type global struct {
 	targets []Target
 	options Options
 	keep    int
+	old     []Scores // of each worker
 }
 
 // scores returns those of one target: of its weights, or of its blocks.
-func (g *global) scores(i int) (Scores, error) {
+func (g *global) scores(worker, i int) (Scores, error) {
 	t, p := g.targets[i], g.options.Pattern
 	if g.options.Method == "random" {
 		return Scores{Wide: randomScores(t, p, g.options.Seed)}, nil
 	}
-	s, err := g.options.Weights(t)
+	s, err := g.options.Weights(t, g.old[worker])
 	if err != nil {
 		return s, err
 	}
+	g.old[worker] = s
 	if s.len() != t.Total() {
 		return s, fmt.Errorf("masks: %q: %d scores of %d weights", t.Key(), s.len(), t.Total())
 	}
@@ -77,45 +92,43 @@ func (g *global) scores(i int) (Scores, error) {
 	return s, nil
 }
 
-// anyWide reports whether a target has scores of 64 bits, without looking at all
-// of them where the method says it.
-func (g *global) anyWide() (bool, error) {
-	if g.options.Method == "random" || g.options.Pattern.Kind == Block {
-		return true, nil
-	}
-	var mu sync.Mutex
-	wide := false
-	err := overTargets(len(g.targets), false, nil, func(i int) error {
-		s, err := g.scores(i)
-		mu.Lock()
-		wide = wide || s.Wide != nil
-		mu.Unlock()
-		return err
+// each calls f with the scores of every target.
+func each[T score](g *global, of func(Scores) ([]T, error), f func(i int, scores []T)) error {
+	return overTargets(len(g.targets), len(g.old), nil, func(worker, i int) error {
+		s, err := g.scores(worker, i)
+		if err != nil {
+			return err
+		}
+		scores, err := of(s)
+		if err != nil {
+			return err
+		}
+		f(i, scores)
+		return nil
 	})
-	return wide, err
 }
 
 // globalThreshold finds the g.keep-th largest score and returns, for every
 // target, how many are above and equal to it, and how many equal ones stay.
-func globalThreshold[T score](g *global, width int, of func(Scores) []T) (above, equal []int, ties int, err error) {
+func globalThreshold[T score](g *global, width int, of func(Scores) ([]T, error)) (above, equal []int, ties int, err error) {
 	var cut T
 	ties = g.keep
-	for shift := width - radixBits; shift >= 0; shift -= radixBits {
+	for high := width; high > 0; high -= radixBits {
+		shift := high - radixBits
 		var mu sync.Mutex
 		counts := make([]int, 1<<radixBits)
-		err := overTargets(len(g.targets), false, nil, func(i int) error {
-			s, err := g.scores(i)
-			if err != nil {
-				return err
+		err := each(g, of, func(_ int, scores []T) {
+			own := new([1 << radixBits]int)
+			if high == width {
+				countDigits(own, scores, shift, len(own)-1)
+			} else {
+				countDigitsOf(own, scores, cut, shift, high)
 			}
-			own := make([]int, 1<<radixBits)
-			countDigits(own, of(s), cut, shift, width)
 			mu.Lock()
+			defer mu.Unlock()
 			for d, n := range own {
 				counts[d] += n
 			}
-			mu.Unlock()
-			return nil
 		})
 		if err != nil {
 			return nil, nil, 0, err
@@ -127,19 +140,16 @@ func globalThreshold[T score](g *global, width int, of func(Scores) []T) (above,
 		cut |= T(digit) << shift
 	}
 	above, equal = make([]int, len(g.targets)), make([]int, len(g.targets))
-	err = overTargets(len(g.targets), false, nil, func(i int) error {
-		s, err := g.scores(i)
-		if err != nil {
-			return err
-		}
-		for _, v := range of(s) {
-			if v > cut {
-				above[i]++
-			} else if v == cut {
+	err = each(g, of, func(i int, scores []T) {
+		least := 0
+		for _, v := range scores {
+			_, below := bits.Sub64(uint64(v), uint64(cut), 0)
+			least += int(below ^ 1)
+			if v == cut {
 				equal[i]++
 			}
 		}
-		return nil
+		above[i] = least - equal[i]
 	})
 	return above, equal, ties, err
 }

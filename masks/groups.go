@@ -2,13 +2,10 @@ package masks
 
 import "math/bits"
 
-// fewDraws is the number of draws up to which the smallest are found by
-// insertion.
-const fewDraws = 64
-
 // keepSmallestOfGroups sets the bits of m, which are all zero, at the n smallest
-// draws of every size weights of a row, drawn from the stream key. No two draws
-// are equal, and none is kept longer than its group is looked at.
+// draws of every size weights of a row, drawn from the stream key. Their scores
+// are the draws turned round. No two draws are equal, and none is kept longer
+// than its group is looked at.
 func keepSmallestOfGroups(m *Mask, n, size int, key uint64) {
 	state := key
 	if size == 4 && m.In%8 == 0 {
@@ -18,68 +15,66 @@ func keepSmallestOfGroups(m *Mask, n, size int, key uint64) {
 		}
 		return
 	}
-	draws := make([]uint64, size)
+	if size == 8 {
+		for p := range m.Bits {
+			m.Bits[p] = smallestOfEight(state, n)
+			state += gamma8
+		}
+		return
+	}
+	sel := new(selector[uint64])
+	scores := make([]uint64, size)
+	line := make([]byte, (size+7)/8)
 	for i := range m.Out {
 		row := m.Row(i)
-		keep := func(j int) { row[j>>3] |= 1 << (j & 7) }
 		for g := 0; g < m.In; g += size {
-			for k := range draws {
+			for k := range scores {
 				state += splitMixGamma
-				draws[k] = splitMix(state)
+				scores[k] = ^splitMix(state)
 			}
-			if size <= fewDraws {
-				smallest(draws, n, func(k int) { keep(g + k) })
+			if size <= wordGroup {
+				orBits(row, g, bestOf(scores, n))
 				continue
 			}
-			for k, v := range draws {
-				draws[k] = ^v
+			sel.keepLine(line, scores, n)
+			for b, v := range line {
+				orBits(row, g+8*b, uint64(v))
 			}
-			choose(draws, n, func(k int) { keep(g + k) })
 		}
 	}
 }
 
 // smallestOfFour makes the next four draws and returns a bit for each of the n
-// smallest: those of which fewer than n others are smaller.
+// smallest.
 func smallestOfFour(state, n uint64) byte {
-	a, b := splitMix(state+splitMixGamma), splitMix(state+gamma2)
-	c, d := splitMix(state+gamma3), splitMix(state+gamma4)
-	_, ab := bits.Sub64(a, b, 0) // 1 if a < b
-	_, ac := bits.Sub64(a, c, 0)
-	_, ad := bits.Sub64(a, d, 0)
-	_, bc := bits.Sub64(b, c, 0)
-	_, bd := bits.Sub64(b, d, 0)
-	_, cd := bits.Sub64(c, d, 0)
-	_, ka := bits.Sub64(3-ab-ac-ad, n, 0)
-	_, kb := bits.Sub64(2+ab-bc-bd, n, 0)
-	_, kc := bits.Sub64(1+ac+bc-cd, n, 0)
-	_, kd := bits.Sub64(ad+bd+cd, n, 0)
-	return byte(ka | kb<<1 | kc<<2 | kd<<3)
+	return bestOfFour(^splitMix(state+splitMixGamma), ^splitMix(state+gamma2), ^splitMix(state+gamma3), ^splitMix(state+gamma4), n)
 }
 
-// smallest calls take for the indices of the n smallest of at most fewDraws
-// numbers, of which no two are equal.
-func smallest(draws []uint64, n int, take func(k int)) {
-	if n == 0 {
-		return
+// smallestOfEight is smallestOfFour for the next eight draws: of them, or of those
+// that stay away if they are fewer, one after the other is found.
+func smallestOfEight(state uint64, n int) byte {
+	flip := uint64(0)
+	if n > 4 {
+		n, flip = 8-n, ^flip
 	}
-	var best [fewDraws]uint8 // by the size of their draws
-	found := 0
-	for k, v := range draws {
-		at := found
-		if found == n {
-			if at--; v > draws[best[at]] {
-				continue
-			}
-		} else {
-			found++
-		}
-		for ; at > 0 && v < draws[best[at-1]]; at-- {
-			best[at] = best[at-1]
-		}
-		best[at] = uint8(k)
+	d0, d1 := splitMix(state+splitMixGamma)^flip, splitMix(state+gamma2)^flip
+	d2, d3 := splitMix(state+gamma3)^flip, splitMix(state+gamma4)^flip
+	d4, d5 := splitMix(state+gamma5)^flip, splitMix(state+gamma6)^flip
+	d6, d7 := splitMix(state+gamma7)^flip, splitMix(state+gamma8)^flip
+	set := uint64(0)
+	for range n {
+		m := min(min(min(d0, d1), min(d2, d3)), min(min(d4, d5), min(d6, d7)))
+		_, s0 := bits.Sub64(d0^m, 1, 0) // 1 if it is the smallest
+		_, s1 := bits.Sub64(d1^m, 1, 0)
+		_, s2 := bits.Sub64(d2^m, 1, 0)
+		_, s3 := bits.Sub64(d3^m, 1, 0)
+		_, s4 := bits.Sub64(d4^m, 1, 0)
+		_, s5 := bits.Sub64(d5^m, 1, 0)
+		_, s6 := bits.Sub64(d6^m, 1, 0)
+		_, s7 := bits.Sub64(d7^m, 1, 0)
+		set |= s0 | s1<<1 | s2<<2 | s3<<3 | s4<<4 | s5<<5 | s6<<6 | s7<<7
+		d0, d1, d2, d3 = d0|-s0, d1|-s1, d2|-s2, d3|-s3
+		d4, d5, d6, d7 = d4|-s4, d5|-s5, d6|-s6, d7|-s7
 	}
-	for _, k := range best[:found] {
-		take(int(k))
-	}
+	return byte(set ^ flip)
 }

@@ -12,6 +12,8 @@ import (
 type Scores struct {
 	Narrow []uint32
 	Wide   []uint64
+
+	counts *[1 << radixBits]int // how many scores begin with a digit; nil: not counted yet
 }
 
 // len returns the number of scores.
@@ -35,15 +37,19 @@ func (s Scores) blocks(t Target, p Pattern) []uint64 {
 	cols := t.In / p.B
 	sums := make([]float64, t.Total()/(p.A*p.B))
 	for i := range t.Out {
-		row := sums[i/p.A*cols : (i/p.A+1)*cols]
-		if s.Narrow != nil {
-			for j, v := range s.Narrow[i*t.In : (i+1)*t.In] {
-				row[j/p.B] += float64(math.Float32frombits(v))
+		for c := range cols {
+			at := i*t.In + c*p.B
+			sum := sums[i/p.A*cols+c]
+			if s.Narrow != nil {
+				for _, v := range s.Narrow[at : at+p.B] {
+					sum += float64(math.Float32frombits(v))
+				}
+			} else {
+				for _, v := range s.Wide[at : at+p.B] {
+					sum += math.Float64frombits(v)
+				}
 			}
-			continue
-		}
-		for j, v := range s.Wide[i*t.In : (i+1)*t.In] {
-			row[j/p.B] += math.Float64frombits(v)
+			sums[i/p.A*cols+c] = sum
 		}
 	}
 	list := make([]uint64, len(sums))
@@ -71,9 +77,9 @@ func Magnitude(t Target, kept int, p Pattern, rows bool, s Scores) (*Mask, error
 	case p.Kind == Block:
 		pickBlocks(m, kept, p, s.blocks(t, p))
 	case s.Narrow != nil:
-		pick(m, kept, split(p, rows), s.Narrow)
+		pick(m, kept, split(p, rows), s.Narrow, s.counts)
 	default:
-		pick(m, kept, split(p, rows), s.Wide)
+		pick(m, kept, split(p, rows), s.Wide, s.counts)
 	}
 	return m, nil
 }
@@ -119,7 +125,7 @@ func RandomPattern(t Target, kept int, p Pattern, rows bool, seed uint64) (*Mask
 	case Block:
 		pickBlocks(m, kept, p, randomScores(t, p, seed))
 	default:
-		pick(m, kept, split(p, rows), randomScores(t, p, seed))
+		pick(m, kept, split(p, rows), randomScores(t, p, seed), nil)
 	}
 	return m, nil
 }
@@ -146,77 +152,6 @@ func share(kept, n, i int) int {
 		return kept/n + 1
 	}
 	return kept / n
-}
-
-// pick keeps the best scores of every group of a pattern other than Block.
-func pick[T score](m *Mask, kept int, p Pattern, scores []T) {
-	switch p.Kind {
-	case NofM:
-		n := kept / (m.Total() / p.B)
-		for i := range m.Out {
-			row := scores[i*m.In : (i+1)*m.In]
-			for g := 0; g < m.In; g += p.B {
-				chooseFew(row[g:g+p.B], n, func(k int) { m.Put(i, g+k, true) })
-			}
-		}
-	case BalancedRows:
-		for i := range m.Out {
-			choose(scores[i*m.In:(i+1)*m.In], share(kept, m.Out, i), func(j int) { m.Put(i, j, true) })
-		}
-	case BalancedColumns:
-		column := make([]T, m.Out)
-		for j := range m.In {
-			for i := range column {
-				column[i] = scores[i*m.In+j]
-			}
-			choose(column, share(kept, m.In, j), func(i int) { m.Put(i, j, true) })
-		}
-	default:
-		if kept > 0 {
-			cut, equal := threshold(scores, kept)
-			fillAbove(m, scores, cut, equal)
-		}
-	}
-}
-
-// fillAbove keeps the scores above cut, and the first equal ones of those that
-// are cut.
-func fillAbove[T score](m *Mask, scores []T, cut T, equal int) {
-	stride := m.Stride()
-	for i := range m.Out {
-		row := scores[i*m.In : (i+1)*m.In]
-		for b := range stride {
-			var v byte
-			for bit, s := range row[8*b : min(8*b+8, m.In)] {
-				if s < cut {
-					continue
-				}
-				if s == cut {
-					if equal == 0 {
-						continue
-					}
-					equal--
-				}
-				v |= 1 << bit
-			}
-			m.Bits[i*stride+b] = v
-		}
-	}
-}
-
-// chooseFew is choose for a handful of scores.
-func chooseFew[T score](scores []T, k int, take func(i int)) {
-	for i, s := range scores {
-		before := 0
-		for j, o := range scores {
-			if o > s || o == s && j < i {
-				before++
-			}
-		}
-		if before < k {
-			take(i)
-		}
-	}
 }
 
 // pickBlocks keeps the best blocks.
@@ -246,9 +181,9 @@ func FromZeros(t Target, p Pattern, s Scores) (*Mask, error) {
 		return nil, fmt.Errorf("masks: %q: %d scores of %d weights", t.Key(), s.len(), t.Total())
 	}
 	if s.Narrow != nil {
-		fillAbove(m, s.Narrow, 1, m.Total())
+		fillAtLeast(m, s.Narrow, 1)
 	} else {
-		fillAbove(m, s.Wide, 1, m.Total())
+		fillAtLeast(m, s.Wide, 1)
 	}
 	if p.Kind == Block {
 		blocks := New(t.Name, t.Part, t.Out, t.In)

@@ -185,7 +185,7 @@ func (a *app) createMask(ctx context.Context, o maskOptions) error {
 
 // maskModel returns the matrices of a model and, where the method looks at them,
 // what reads its weights.
-func maskModel(o maskOptions, m masks.Options) (targets []masks.Target, parameters int, weights func(masks.Target) (masks.Scores, error), closeModel func() error, err error) {
+func maskModel(o maskOptions, m masks.Options) (targets []masks.Target, parameters int, weights func(t masks.Target, old masks.Scores) (masks.Scores, error), closeModel func() error, err error) {
 	closeModel = func() error { return nil }
 	looks := m.Method == "magnitude" || m.Method == "from-zeros"
 	_, preset := gpt.Preset(o.model)

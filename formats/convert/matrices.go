@@ -1,14 +1,10 @@
 package convert
 
 import (
-	"encoding/binary"
 	"fmt"
-	"io"
-	"math"
 	"slices"
 	"strings"
 
-	"github.com/spdfctl/spdfctl/formats"
 	"github.com/spdfctl/spdfctl/formats/stored"
 	"github.com/spdfctl/spdfctl/masks"
 )
@@ -114,65 +110,6 @@ func (m *model) parameters() int {
 		n += s.place.view.Elements()
 	}
 	return n
-}
-
-// Scores reads the sizes of the weights of a target: what masks.Options.Weights
-// wants. Only the part of the tensor that the matrix spans is read.
-func (ms *Matrices) Scores(t masks.Target) (masks.Scores, error) {
-	p, ok := ms.places[t.Key()]
-	if !ok {
-		return masks.Scores{}, fmt.Errorf("convert: matrix %q is not in the checkpoint", t.Key())
-	}
-	if p.view.Elements() != t.Total() {
-		return masks.Scores{}, fmt.Errorf("convert: matrix %q is (%d, %d), the checkpoint has %d elements", t.Key(), t.Out, t.In, p.view.Elements())
-	}
-	tensor, elements := p.tensor, 1
-	for _, d := range tensor.Shape {
-		elements *= d
-	}
-	first, end, err := p.view.Span(elements)
-	if err != nil {
-		return masks.Scores{}, fmt.Errorf("convert: matrix %q: %w", t.Key(), err)
-	}
-	d := tensor.DType
-	switch d {
-	case formats.F64, formats.F32, formats.F16, formats.BF16:
-	default:
-		if err := castable(tensor.Name, d, formats.F32); err != nil {
-			return masks.Scores{}, err
-		}
-		from := tensor
-		tensor.Bytes, tensor.Range = int64(elements)*4, nil
-		tensor.WriteTo = func(w io.Writer) error { return from.Emit(newCaster(w, d, formats.F32)) }
-		d = formats.F32
-	}
-	size := d.Bits() / 8
-	b := &byteSink{data: make([]byte, 0, (end-first)*size)}
-	if err := tensor.EmitRange(b, int64(first*size), int64((end-first)*size)); err != nil {
-		return masks.Scores{}, fmt.Errorf("convert: %w", err)
-	}
-	v := p.view
-	v.Offset -= first
-	s := masks.Scores{}
-	if d == formats.F64 {
-		s.Wide = make([]uint64, t.Total())
-		gather(s.Wide, v, func(e int) uint64 { return binary.LittleEndian.Uint64(b.data[8*e:]) &^ (1 << 63) })
-		return s, nil
-	}
-	s.Narrow = make([]uint32, t.Total())
-	switch d {
-	case formats.F32:
-		gather(s.Narrow, v, func(e int) uint32 { return binary.LittleEndian.Uint32(b.data[4*e:]) &^ (1 << 31) })
-	case formats.BF16:
-		gather(s.Narrow, v, func(e int) uint32 { return uint32(binary.LittleEndian.Uint16(b.data[2*e:])&^(1<<15)) << 16 })
-	default:
-		gather(s.Narrow, v, func(e int) uint32 {
-			var one [1]float32
-			formats.DecodeF16(one[:], b.data[2*e:2*e+2])
-			return math.Float32bits(one[0]) &^ (1 << 31)
-		})
-	}
-	return s, nil
 }
 
 // byteSink collects what is written. It is no io.ReaderFrom, so that files are

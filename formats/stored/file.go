@@ -105,6 +105,11 @@ func (f *File) CopyTo(w io.Writer, off, n int64) error {
 	if to, ok := w.(io.ReaderFrom); ok && n >= copyBuffer {
 		return f.kernelCopy(to, off, n)
 	}
+	if to, ok := w.(*fixed); ok && n <= int64(len(to.data)-to.n) {
+		err := f.ReadFull(to.data[to.n:][:n], off)
+		to.n += int(n)
+		return err
+	}
 	buffer := make([]byte, min(copyBuffer, n))
 	for n > 0 {
 		part := buffer[:min(int64(len(buffer)), n)]

@@ -231,11 +231,18 @@ func TestEmitRange(t *testing.T) {
 				if err := tensor.EmitRange(&b, off, n); err != nil || b.String() != string(data[off:off+n]) {
 					t.Errorf("%s: bytes %d to %d are %q, %v", name, off, off+n, b.String(), err)
 				}
+				part := make([]byte, n)
+				if err := tensor.Fill(part, off); err != nil || string(part) != string(data[off:off+n]) {
+					t.Errorf("%s: bytes %d to %d filled in are %q, %v", name, off, off+n, part, err)
+				}
 			}
 		}
 		for _, bad := range [][2]int64{{-1, 1}, {0, 11}, {11, 0}, {1, -1}} {
 			if err := tensor.EmitRange(io.Discard, bad[0], bad[1]); err == nil {
 				t.Errorf("%s: %v was accepted", name, bad)
+			}
+			if err := tensor.Fill(make([]byte, max(bad[1], 0)), bad[0]); err == nil && bad[1] > 0 {
+				t.Errorf("%s: %v was filled in", name, bad)
 			}
 		}
 	}

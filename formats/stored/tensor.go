@@ -94,6 +94,23 @@ func (t Tensor) EmitRange(w io.Writer, off, n int64) error {
 	return part.Emit(w)
 }
 
+// Fill reads len(p) bytes from byte off on of the tensor into p. What lies in a
+// file as it is goes there without a buffer between. Where Range is nil all that
+// comes before is made, too.
+func (t Tensor) Fill(p []byte, off int64) error {
+	b := &fixed{data: p}
+	if n := int64(len(p)); t.Range == nil || off < 0 || off > t.Bytes || n > t.Bytes-off {
+		return t.EmitRange(b, off, n)
+	}
+	if err := t.Range(b, off, int64(len(p))); err != nil {
+		return &tensorError{t.Name, err}
+	}
+	if b.n < len(p) {
+		return fmt.Errorf("tensor %q: %s: %d bytes from byte %d on, want %d", t.Name, t.Info, b.n, off, len(p))
+	}
+	return nil
+}
+
 // window lets through left bytes after skip bytes, and drops what follows.
 type window struct {
 	w          io.Writer
