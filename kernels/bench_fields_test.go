@@ -57,11 +57,22 @@ func BenchmarkPanel(b *testing.B) {
 		for _, sparsity := range []float64{0, 0.5, 0.75, 0.9} {
 			p := kerneltest.NewPattern(rand.New(rand.NewPCG(3, 1)), rows, features, 1-sparsity)
 			x, y, w := deviates(4, features*kernels.PanelTokens), make([]float32, rows*kernels.PanelTokens), deviates(5, len(p.Places))
-			flops := float64(2 * kernels.PanelTokens * len(p.Places))
-			at := fmt.Sprintf("/s=%g/rows=%d/features=%d", sparsity, rows, features)
-			timed(b, "kernel=spmm"+at, flops, func() { set.PanelSpMM(y, x, p.Code, w, nil) })
-			clear(y)
-			timed(b, "kernel=sddmm"+at, flops, func() { set.PanelSDDMM(w, y, x, p.Code, nil, nil) })
+			at := fmt.Sprintf("/s=%g/rows=%d/features=%d/tokens=", sparsity, rows, features)
+			flops := func(tokens int) float64 { return float64(2 * tokens * len(p.Places)) }
+			for tokens := 1; tokens <= 2; tokens++ {
+				timed(b, fmt.Sprintf("kernel=few%s%d", at, tokens), flops(tokens), func() {
+					set.FewSpMM(y, rows, x, features, features, tokens, p.Code, w)
+				})
+			}
+			for i, tokens := range kernels.PanelWidths {
+				timed(b, fmt.Sprintf("kernel=spmm%s%d", at, tokens), flops(tokens), func() {
+					set.Panels[i].SpMM(y, x, p.Code, w, nil)
+				})
+				clear(y)
+				timed(b, fmt.Sprintf("kernel=sddmm%s%d", at, tokens), flops(tokens), func() {
+					set.Panels[i].SDDMM(w, y, x, p.Code, nil, nil)
+				})
+			}
 		}
 	})
 }

@@ -2,11 +2,15 @@ package kernels
 
 import "fmt"
 
-// PanelTokens is P, the tokens of one panel: the sparse products keep
-// activations feature-major in panels of P tokens, so that one kept weight
-// meets P contiguous numbers. 128 float32 fill eight 512-bit registers, of which
-// two rows at a time leave room for the operands.
+// PanelTokens is the most tokens of a panel: the sparse products keep
+// activations feature-major in panels, so that one kept weight meets contiguous
+// numbers. 128 float32 fill eight 512-bit registers, of which two rows at a time
+// leave room for the operands.
 const PanelTokens = 128
+
+// PanelWidths are the widths of panels, in tokens. All panels but the last have
+// PanelTokens, the last is the narrowest that holds its tokens.
+var PanelWidths = [4]int{16, 32, 64, PanelTokens}
 
 // Set is one implementation of the innermost loops. Everything above them
 // (blocking, packing, threads, argument checks) is shared by all sets. A set
@@ -33,25 +37,15 @@ type Set struct {
 	FMALoop     func(n int)
 	FMALoopAdds int
 
-	// PanelSpMM adds a sparse tile times one panel to another panel:
-	//
-	//	dst[i*P+t] += sum over the kept (i,j) of w[k] * x[j*P+t]
-	//
-	// The code of a tile is a list of pairs of rows, each its header a, b,
-	// shared, own, left and then 64*j for shared columns j of both rows, own
-	// times a column of a and one of b, and left columns of a. w holds two
-	// values, of a and of b, for a shared or an own step, one for a left column.
-	// A single row has b = a and left columns only. next is what the following
-	// call will read: a hint to prefetch it, nothing else.
-	PanelSpMM func(dst, x []float32, code []uint16, w, next []float32)
+	// Panels are the sparse products on panels, one for each of PanelWidths.
+	Panels [len(PanelWidths)]PanelKernels
 
-	// PanelSDDMM adds, at the kept places of a tile only, the product of two panels:
+	// FewSpMM adds a sparse tile times one token or two, row-major, to others:
 	//
-	//	dw[k] += sum over t < P of dy[i*P+t] * x[j*P+t]
+	//	dst[t*ldd+i] += sum over the kept (i,j) of w[k] * x[t*ldx+j], t < tokens
 	//
-	// next and after are what coming calls will read, as in PanelSpMM; of after
-	// no more may be fetched than next is long.
-	PanelSDDMM func(dw, dy, x []float32, code []uint16, next, after []float32)
+	// The tile has width columns and the code that PanelKernels describes.
+	FewSpMM func(dst []float32, ldd int, x []float32, ldx, width, tokens int, code []uint16, w []float32)
 
 	// Transpose writes dst[j*ldd+i] = src[i*lds+j] for i < rows, j < cols.
 	Transpose func(dst []float32, ldd int, src []float32, lds int, rows, cols int)
@@ -85,6 +79,32 @@ type Set struct {
 	NormRowGrad func(dx, dweight, dbias, dy, x, weight []float32, mean, rstd float32)
 	// AdamW updates w, m and v in place from grad.
 	AdamW func(w, grad, m, v []float32, p AdamWParams)
+}
+
+// PanelKernels are the sparse products of a tile on panels of one width P.
+//
+// The code of a tile is a list of pairs of rows, each its header a, b, shared,
+// own, left and then 64*j for shared columns j of both rows, own times a column
+// of a and one of b, and left columns of a. The values are two, of a and of b,
+// for a shared or an own step, one for a left column. A single row has b = a and
+// left columns only.
+type PanelKernels struct {
+	// SpMM adds a sparse tile times one panel to another panel:
+	//
+	//	dst[i*P+t] += sum over the kept (i,j) of w[k] * x[j*P+t]
+	//
+	// The terms are added one by one in the order of the code, so that the bits
+	// do not depend on P. next is what the following call will read: a hint to
+	// prefetch it, nothing else.
+	SpMM func(dst, x []float32, code []uint16, w, next []float32)
+
+	// SDDMM adds, at the kept places of a tile only, the product of two panels:
+	//
+	//	dw[k] += sum over t < P of dy[i*P+t] * x[j*P+t]
+	//
+	// next and after are what coming calls will read, as in SpMM; of after no
+	// more may be fetched than next is long.
+	SDDMM func(dw, dy, x []float32, code []uint16, next, after []float32)
 }
 
 // sets lists what this CPU can run, the reference first, the fastest last.

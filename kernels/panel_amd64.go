@@ -4,22 +4,82 @@
 
 package kernels
 
-// panelSpMMAVX512 is Set.PanelSpMM.
+// panelSpMM16AVX512 is PanelKernels.SpMM for panels of 16.
 //
 //go:noescape
-func panelSpMMAVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+func panelSpMM16AVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
 
-// panelSpMMAVX2 is Set.PanelSpMM.
+// panelSpMM32AVX512 is PanelKernels.SpMM for panels of 32.
 //
 //go:noescape
-func panelSpMMAVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+func panelSpMM32AVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
 
-// panelSDDMMAVX512 is Set.PanelSDDMM.
+// panelSpMM64AVX512 is PanelKernels.SpMM for panels of 64.
 //
 //go:noescape
-func panelSDDMMAVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+func panelSpMM64AVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
 
-// panelSDDMMAVX2 is Set.PanelSDDMM.
+// panelSpMM128AVX512 is PanelKernels.SpMM for panels of 128.
 //
 //go:noescape
-func panelSDDMMAVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+func panelSpMM128AVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+
+// panelSpMM16AVX2 is PanelKernels.SpMM for panels of 16.
+//
+//go:noescape
+func panelSpMM16AVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+
+// panelSpMM32AVX2 is PanelKernels.SpMM for panels of 32.
+//
+//go:noescape
+func panelSpMM32AVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+
+// panelSpMM64AVX2 is PanelKernels.SpMM for panels of 64.
+//
+//go:noescape
+func panelSpMM64AVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+
+// panelSpMM128AVX2 is PanelKernels.SpMM for panels of 128.
+//
+//go:noescape
+func panelSpMM128AVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+
+// panelSDDMM16AVX512 is PanelKernels.SDDMM for panels of 16.
+//
+//go:noescape
+func panelSDDMM16AVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+
+// panelSDDMM32AVX512 is PanelKernels.SDDMM for panels of 32.
+//
+//go:noescape
+func panelSDDMM32AVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+
+// panelSDDMM64AVX512 is PanelKernels.SDDMM for panels of 64.
+//
+//go:noescape
+func panelSDDMM64AVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+
+// panelSDDMM128AVX512 is PanelKernels.SDDMM for panels of 128.
+//
+//go:noescape
+func panelSDDMM128AVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+
+// panelSDDMM16AVX2 is PanelKernels.SDDMM for panels of 16.
+//
+//go:noescape
+func panelSDDMM16AVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+
+// panelSDDMM32AVX2 is PanelKernels.SDDMM for panels of 32.
+//
+//go:noescape
+func panelSDDMM32AVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+
+// panelSDDMM64AVX2 is PanelKernels.SDDMM for panels of 64.
+//
+//go:noescape
+func panelSDDMM64AVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+
+// panelSDDMM128AVX2 is PanelKernels.SDDMM for panels of 128.
+//
+//go:noescape
+func panelSDDMM128AVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)

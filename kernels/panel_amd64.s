@@ -4,9 +4,420 @@
 
 #include "textflag.h"
 
-// func panelSpMMAVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+// func panelSpMM16AVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·panelSpMMAVX512(SB), NOSPLIT, $0-120
+TEXT ·panelSpMM16AVX512(SB), NOSPLIT, $0-120
+	MOVQ dst_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ code_base+48(FP), DX
+	MOVQ w_base+72(FP), BX
+	MOVQ code_len+56(FP), SI
+	MOVQ next_base+96(FP), R14
+	MOVQ next_len+104(FP), R15
+
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x06, DI
+	ADDQ    AX, DI
+	SHLQ    $0x06, R8
+	ADDQ    AX, R8
+
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x06, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x06, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+
+fetched:
+	ADDQ $0x0a, DX
+
+	// sumA, sumB = a[:], b[:]
+	VMOVUPS (DI), Z0
+	VMOVUPS (R8), Z1
+
+	// for ; shared > 0; shared-- { sumA += w[0] * x[j]; sumB += w[1] * x[j] }
+	TESTQ R9, R9
+	JEQ   sharedDone
+
+shared:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS 4(BX), Z3
+	ADDQ         $0x08, BX
+	VMOVUPS      (CX)(R12*1), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	DECQ         R9
+	JNE          shared
+
+sharedDone:
+	// for ; own > 0; own-- { sumA += w[0] * x[ja]; sumB += w[1] * x[jb] }
+	TESTQ R10, R10
+	JEQ   ownDone
+
+own:
+	MOVL         (DX), R13
+	MOVWQZX      R13, R12
+	SHRL         $0x10, R13
+	ADDQ         $0x04, DX
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS 4(BX), Z3
+	ADDQ         $0x08, BX
+	VFMADD231PS  (CX)(R12*1), Z2, Z0
+	VFMADD231PS  (CX)(R13*1), Z3, Z1
+	DECQ         R10
+	JNE          own
+
+ownDone:
+	// for ; left > 0; left-- { sumA += w[0] * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Z2
+	ADDQ         $0x04, BX
+	VFMADD231PS  (CX)(R12*1), Z2, Z0
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	// b[:] = sumB, then a[:] = sumA: a single row has b = a
+	VMOVUPS Z1, (R8)
+	VMOVUPS Z0, (DI)
+	JMP     pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSpMM32AVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·panelSpMM32AVX512(SB), NOSPLIT, $0-120
+	MOVQ dst_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ code_base+48(FP), DX
+	MOVQ w_base+72(FP), BX
+	MOVQ code_len+56(FP), SI
+	MOVQ next_base+96(FP), R14
+	MOVQ next_len+104(FP), R15
+
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x07, DI
+	ADDQ    AX, DI
+	SHLQ    $0x07, R8
+	ADDQ    AX, R8
+
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x07, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x07, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+
+fetched:
+	ADDQ $0x0a, DX
+
+	// sumA, sumB = a[:], b[:]
+	VMOVUPS (DI), Z0
+	VMOVUPS (R8), Z2
+	VMOVUPS 64(DI), Z1
+	VMOVUPS 64(R8), Z3
+
+	// for ; shared > 0; shared-- { sumA += w[0] * x[j]; sumB += w[1] * x[j] }
+	TESTQ R9, R9
+	JEQ   sharedDone
+
+shared:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Z4
+	VBROADCASTSS 4(BX), Z5
+	ADDQ         $0x08, BX
+	VMOVUPS      (CX)(R12*2), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z2
+	VMOVUPS      64(CX)(R12*2), Z6
+	VFMADD231PS  Z6, Z4, Z1
+	VFMADD231PS  Z6, Z5, Z3
+	DECQ         R9
+	JNE          shared
+
+sharedDone:
+	// for ; own > 0; own-- { sumA += w[0] * x[ja]; sumB += w[1] * x[jb] }
+	TESTQ R10, R10
+	JEQ   ownDone
+
+own:
+	MOVL         (DX), R13
+	MOVWQZX      R13, R12
+	SHRL         $0x10, R13
+	ADDQ         $0x04, DX
+	VBROADCASTSS (BX), Z4
+	VBROADCASTSS 4(BX), Z5
+	ADDQ         $0x08, BX
+	VFMADD231PS  (CX)(R12*2), Z4, Z0
+	VFMADD231PS  (CX)(R13*2), Z5, Z2
+	VFMADD231PS  64(CX)(R12*2), Z4, Z1
+	VFMADD231PS  64(CX)(R13*2), Z5, Z3
+	DECQ         R10
+	JNE          own
+
+ownDone:
+	// for ; left > 0; left-- { sumA += w[0] * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Z4
+	ADDQ         $0x04, BX
+	VFMADD231PS  (CX)(R12*2), Z4, Z0
+	VFMADD231PS  64(CX)(R12*2), Z4, Z1
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	// b[:] = sumB, then a[:] = sumA: a single row has b = a
+	VMOVUPS Z2, (R8)
+	VMOVUPS Z3, 64(R8)
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z1, 64(DI)
+	JMP     pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSpMM64AVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·panelSpMM64AVX512(SB), NOSPLIT, $0-120
+	MOVQ dst_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ code_base+48(FP), DX
+	MOVQ w_base+72(FP), BX
+	MOVQ code_len+56(FP), SI
+	MOVQ next_base+96(FP), R14
+	MOVQ next_len+104(FP), R15
+
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x08, DI
+	ADDQ    AX, DI
+	SHLQ    $0x08, R8
+	ADDQ    AX, R8
+
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x08, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	PREFETCHT0 128(R12)
+	PREFETCHT0 192(R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x08, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	PREFETCHT0 128(R12)
+	PREFETCHT0 192(R12)
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+
+fetched:
+	ADDQ $0x0a, DX
+
+	// sumA, sumB = a[:], b[:]
+	VMOVUPS (DI), Z0
+	VMOVUPS (R8), Z4
+	VMOVUPS 64(DI), Z1
+	VMOVUPS 64(R8), Z5
+	VMOVUPS 128(DI), Z2
+	VMOVUPS 128(R8), Z6
+	VMOVUPS 192(DI), Z3
+	VMOVUPS 192(R8), Z7
+
+	// for ; shared > 0; shared-- { sumA += w[0] * x[j]; sumB += w[1] * x[j] }
+	TESTQ R9, R9
+	JEQ   sharedDone
+
+shared:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Z8
+	VBROADCASTSS 4(BX), Z9
+	ADDQ         $0x08, BX
+	VMOVUPS      (CX)(R12*4), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z4
+	VMOVUPS      64(CX)(R12*4), Z10
+	VFMADD231PS  Z10, Z8, Z1
+	VFMADD231PS  Z10, Z9, Z5
+	VMOVUPS      128(CX)(R12*4), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z6
+	VMOVUPS      192(CX)(R12*4), Z10
+	VFMADD231PS  Z10, Z8, Z3
+	VFMADD231PS  Z10, Z9, Z7
+	DECQ         R9
+	JNE          shared
+
+sharedDone:
+	// for ; own > 0; own-- { sumA += w[0] * x[ja]; sumB += w[1] * x[jb] }
+	TESTQ R10, R10
+	JEQ   ownDone
+
+own:
+	MOVL         (DX), R13
+	MOVWQZX      R13, R12
+	SHRL         $0x10, R13
+	ADDQ         $0x04, DX
+	VBROADCASTSS (BX), Z8
+	VBROADCASTSS 4(BX), Z9
+	ADDQ         $0x08, BX
+	VFMADD231PS  (CX)(R12*4), Z8, Z0
+	VFMADD231PS  (CX)(R13*4), Z9, Z4
+	VFMADD231PS  64(CX)(R12*4), Z8, Z1
+	VFMADD231PS  64(CX)(R13*4), Z9, Z5
+	VFMADD231PS  128(CX)(R12*4), Z8, Z2
+	VFMADD231PS  128(CX)(R13*4), Z9, Z6
+	VFMADD231PS  192(CX)(R12*4), Z8, Z3
+	VFMADD231PS  192(CX)(R13*4), Z9, Z7
+	DECQ         R10
+	JNE          own
+
+ownDone:
+	// for ; left > 0; left-- { sumA += w[0] * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Z8
+	ADDQ         $0x04, BX
+	VFMADD231PS  (CX)(R12*4), Z8, Z0
+	VFMADD231PS  64(CX)(R12*4), Z8, Z1
+	VFMADD231PS  128(CX)(R12*4), Z8, Z2
+	VFMADD231PS  192(CX)(R12*4), Z8, Z3
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	// b[:] = sumB, then a[:] = sumA: a single row has b = a
+	VMOVUPS Z4, (R8)
+	VMOVUPS Z5, 64(R8)
+	VMOVUPS Z6, 128(R8)
+	VMOVUPS Z7, 192(R8)
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z1, 64(DI)
+	VMOVUPS Z2, 128(DI)
+	VMOVUPS Z3, 192(DI)
+	JMP     pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSpMM128AVX512(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·panelSpMM128AVX512(SB), NOSPLIT, $0-120
 	MOVQ dst_base+0(FP), AX
 	MOVQ x_base+24(FP), CX
 	MOVQ code_base+48(FP), DX
@@ -209,9 +620,428 @@ end:
 	VZEROUPPER
 	RET
 
-// func panelSpMMAVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+// func panelSpMM16AVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·panelSpMM16AVX2(SB), NOSPLIT, $0-120
+	MOVQ dst_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ code_base+48(FP), DX
+	MOVQ w_base+72(FP), BX
+	MOVQ code_len+56(FP), SI
+	MOVQ next_base+96(FP), R14
+	MOVQ next_len+104(FP), R15
+
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x06, DI
+	ADDQ    AX, DI
+	SHLQ    $0x06, R8
+	ADDQ    AX, R8
+
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x06, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x06, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+
+fetched:
+	ADDQ $0x0a, DX
+
+	// sumA, sumB = a[:], b[:]
+	VMOVUPS (DI), Y0
+	VMOVUPS (R8), Y2
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 32(R8), Y3
+
+	// for ; shared > 0; shared-- { sumA += w[0] * x[j]; sumB += w[1] * x[j] }
+	TESTQ R9, R9
+	JEQ   sharedDone
+
+shared:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Y4
+	VBROADCASTSS 4(BX), Y5
+	ADDQ         $0x08, BX
+	VMOVUPS      (CX)(R12*1), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y2
+	VMOVUPS      32(CX)(R12*1), Y6
+	VFMADD231PS  Y6, Y4, Y1
+	VFMADD231PS  Y6, Y5, Y3
+	DECQ         R9
+	JNE          shared
+
+sharedDone:
+	// for ; own > 0; own-- { sumA += w[0] * x[ja]; sumB += w[1] * x[jb] }
+	TESTQ R10, R10
+	JEQ   ownDone
+
+own:
+	MOVL         (DX), R13
+	MOVWQZX      R13, R12
+	SHRL         $0x10, R13
+	ADDQ         $0x04, DX
+	VBROADCASTSS (BX), Y4
+	VBROADCASTSS 4(BX), Y5
+	ADDQ         $0x08, BX
+	VFMADD231PS  (CX)(R12*1), Y4, Y0
+	VFMADD231PS  (CX)(R13*1), Y5, Y2
+	VFMADD231PS  32(CX)(R12*1), Y4, Y1
+	VFMADD231PS  32(CX)(R13*1), Y5, Y3
+	DECQ         R10
+	JNE          own
+
+ownDone:
+	// for ; left > 0; left-- { sumA += w[0] * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Y4
+	ADDQ         $0x04, BX
+	VFMADD231PS  (CX)(R12*1), Y4, Y0
+	VFMADD231PS  32(CX)(R12*1), Y4, Y1
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	// b[:] = sumB, then a[:] = sumA: a single row has b = a
+	VMOVUPS Y2, (R8)
+	VMOVUPS Y3, 32(R8)
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	JMP     pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSpMM32AVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·panelSpMM32AVX2(SB), NOSPLIT, $0-120
+	MOVQ dst_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ code_base+48(FP), DX
+	MOVQ w_base+72(FP), BX
+	MOVQ code_len+56(FP), SI
+	MOVQ next_base+96(FP), R14
+	MOVQ next_len+104(FP), R15
+
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x07, DI
+	ADDQ    AX, DI
+	SHLQ    $0x07, R8
+	ADDQ    AX, R8
+
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x07, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x07, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+
+fetched:
+	ADDQ $0x0a, DX
+
+	// sumA, sumB = a[:], b[:]
+	VMOVUPS (DI), Y0
+	VMOVUPS (R8), Y4
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 32(R8), Y5
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 64(R8), Y6
+	VMOVUPS 96(DI), Y3
+	VMOVUPS 96(R8), Y7
+
+	// for ; shared > 0; shared-- { sumA += w[0] * x[j]; sumB += w[1] * x[j] }
+	TESTQ R9, R9
+	JEQ   sharedDone
+
+shared:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Y8
+	VBROADCASTSS 4(BX), Y9
+	ADDQ         $0x08, BX
+	VMOVUPS      (CX)(R12*2), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y4
+	VMOVUPS      32(CX)(R12*2), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VFMADD231PS  Y10, Y9, Y5
+	VMOVUPS      64(CX)(R12*2), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y6
+	VMOVUPS      96(CX)(R12*2), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	VFMADD231PS  Y10, Y9, Y7
+	DECQ         R9
+	JNE          shared
+
+sharedDone:
+	// for ; own > 0; own-- { sumA += w[0] * x[ja]; sumB += w[1] * x[jb] }
+	TESTQ R10, R10
+	JEQ   ownDone
+
+own:
+	MOVL         (DX), R13
+	MOVWQZX      R13, R12
+	SHRL         $0x10, R13
+	ADDQ         $0x04, DX
+	VBROADCASTSS (BX), Y8
+	VBROADCASTSS 4(BX), Y9
+	ADDQ         $0x08, BX
+	VFMADD231PS  (CX)(R12*2), Y8, Y0
+	VFMADD231PS  (CX)(R13*2), Y9, Y4
+	VFMADD231PS  32(CX)(R12*2), Y8, Y1
+	VFMADD231PS  32(CX)(R13*2), Y9, Y5
+	VFMADD231PS  64(CX)(R12*2), Y8, Y2
+	VFMADD231PS  64(CX)(R13*2), Y9, Y6
+	VFMADD231PS  96(CX)(R12*2), Y8, Y3
+	VFMADD231PS  96(CX)(R13*2), Y9, Y7
+	DECQ         R10
+	JNE          own
+
+ownDone:
+	// for ; left > 0; left-- { sumA += w[0] * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Y8
+	ADDQ         $0x04, BX
+	VFMADD231PS  (CX)(R12*2), Y8, Y0
+	VFMADD231PS  32(CX)(R12*2), Y8, Y1
+	VFMADD231PS  64(CX)(R12*2), Y8, Y2
+	VFMADD231PS  96(CX)(R12*2), Y8, Y3
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	// b[:] = sumB, then a[:] = sumA: a single row has b = a
+	VMOVUPS Y4, (R8)
+	VMOVUPS Y5, 32(R8)
+	VMOVUPS Y6, 64(R8)
+	VMOVUPS Y7, 96(R8)
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	JMP     pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSpMM64AVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
 // Requires: AVX, FMA3
-TEXT ·panelSpMMAVX2(SB), NOSPLIT, $8-120
+TEXT ·panelSpMM64AVX2(SB), NOSPLIT, $8-120
+	MOVQ dst_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ code_base+48(FP), DX
+	MOVQ w_base+72(FP), BX
+	MOVQ code_len+56(FP), SI
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// codeAt, valsAt = code, vals; for part = 0; part < P; part += P/2 {
+	MOVQ DX, R15
+	MOVQ BX, BP
+	XORQ R13, R13
+
+part:
+	MOVQ R15, DX
+	MOVQ BP, BX
+	LEAQ (CX)(R13*1), R14
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x08, DI
+	ADDQ    AX, DI
+	SHLQ    $0x08, R8
+	ADDQ    AX, R8
+	ADDQ    R13, DI
+	ADDQ    R13, R8
+	ADDQ    $0x0a, DX
+
+	// sumA, sumB = a[:], b[:]
+	VMOVUPS (DI), Y0
+	VMOVUPS (R8), Y4
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 32(R8), Y5
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 64(R8), Y6
+	VMOVUPS 96(DI), Y3
+	VMOVUPS 96(R8), Y7
+
+	// for ; shared > 0; shared-- { sumA += w[0] * x[j]; sumB += w[1] * x[j] }
+	TESTQ R9, R9
+	JEQ   sharedDone
+
+shared:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Y8
+	VBROADCASTSS 4(BX), Y9
+	ADDQ         $0x08, BX
+	VMOVUPS      (R14)(R12*4), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y4
+	VMOVUPS      32(R14)(R12*4), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VFMADD231PS  Y10, Y9, Y5
+	VMOVUPS      64(R14)(R12*4), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y6
+	VMOVUPS      96(R14)(R12*4), Y10
+	VFMADD231PS  Y10, Y8, Y3
+	VFMADD231PS  Y10, Y9, Y7
+	DECQ         R9
+	JNE          shared
+
+sharedDone:
+	// for ; own > 0; own-- { sumA += w[0] * x[ja]; sumB += w[1] * x[jb] }
+	TESTQ R10, R10
+	JEQ   ownDone
+
+own:
+	MOVL         (DX), R9
+	MOVWQZX      R9, R12
+	SHRL         $0x10, R9
+	ADDQ         $0x04, DX
+	VBROADCASTSS (BX), Y8
+	VBROADCASTSS 4(BX), Y9
+	ADDQ         $0x08, BX
+	VFMADD231PS  (R14)(R12*4), Y8, Y0
+	VFMADD231PS  (R14)(R9*4), Y9, Y4
+	VFMADD231PS  32(R14)(R12*4), Y8, Y1
+	VFMADD231PS  32(R14)(R9*4), Y9, Y5
+	VFMADD231PS  64(R14)(R12*4), Y8, Y2
+	VFMADD231PS  64(R14)(R9*4), Y9, Y6
+	VFMADD231PS  96(R14)(R12*4), Y8, Y3
+	VFMADD231PS  96(R14)(R9*4), Y9, Y7
+	DECQ         R10
+	JNE          own
+
+ownDone:
+	// for ; left > 0; left-- { sumA += w[0] * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VBROADCASTSS (BX), Y8
+	ADDQ         $0x04, BX
+	VFMADD231PS  (R14)(R12*4), Y8, Y0
+	VFMADD231PS  32(R14)(R12*4), Y8, Y1
+	VFMADD231PS  64(R14)(R12*4), Y8, Y2
+	VFMADD231PS  96(R14)(R12*4), Y8, Y3
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	// b[:] = sumB, then a[:] = sumA: a single row has b = a
+	VMOVUPS Y4, (R8)
+	VMOVUPS Y5, 32(R8)
+	VMOVUPS Y6, 64(R8)
+	VMOVUPS Y7, 96(R8)
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	ADDQ    $0x00000080, R13
+	CMPQ    R13, $0x00000100
+	JLT     part
+	JMP     pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSpMM128AVX2(dst []float32, x []float32, code []uint16, w []float32, next []float32)
+// Requires: AVX, FMA3
+TEXT ·panelSpMM128AVX2(SB), NOSPLIT, $8-120
 	MOVQ dst_base+0(FP), AX
 	MOVQ x_base+24(FP), CX
 	MOVQ code_base+48(FP), DX
@@ -344,9 +1174,794 @@ end:
 	VZEROUPPER
 	RET
 
-// func panelSDDMMAVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+// func panelSDDMM16AVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
 // Requires: AVX, AVX512F, CMOV, MMX+
-TEXT ·panelSDDMMAVX512(SB), NOSPLIT, $8-144
+TEXT ·panelSDDMM16AVX512(SB), NOSPLIT, $8-144
+	// order = {0, 4, 8, 12}: after the reduction lane 4*i holds sum i
+	VMOVUPS sddmmOrder<>+0(SB), Z0
+	MOVQ    dy_base+24(FP), AX
+	MOVQ    x_base+48(FP), CX
+	MOVQ    code_base+72(FP), DX
+	MOVQ    dw_base+0(FP), BX
+	MOVQ    code_len+80(FP), SI
+	MOVQ    next_base+96(FP), R14
+	MOVQ    next_len+104(FP), R15
+
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
+	MOVQ after_base+120(FP), BP
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x06, DI
+	ADDQ    AX, DI
+	SHLQ    $0x06, R8
+	ADDQ    AX, R8
+
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x06, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x06, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+	PREFETCHT1 (BP)
+	PREFETCHT1 64(BP)
+	PREFETCHT1 128(BP)
+	PREFETCHT1 192(BP)
+	ADDQ       $0x00000100, BP
+
+fetched:
+	ADDQ $0x0a, DX
+
+	// a, b = dy[a], dy[b]
+	VMOVUPS (DI), Z1
+	VMOVUPS (R8), Z2
+
+	// for ; shared >= 2; shared -= 2 { dw[0], dw[1], dw[2], dw[3] += two shared steps }
+	SUBQ $0x02, R9
+	JLT  sharedLast
+
+sharedTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMOVUPS      (CX)(DI*1), Z4
+	VMULPS       Z4, Z1, Z3
+	VMULPS       Z4, Z2, Z4
+	VMOVUPS      (CX)(R8*1), Z6
+	VMULPS       Z6, Z1, Z5
+	VMULPS       Z6, Z2, Z6
+	VINSERTF64X4 $0x01, Y4, Z3, Z7
+	VSHUFF64X2   $0xee, Z4, Z3, Z4
+	VADDPS       Z7, Z4, Z3
+	VINSERTF64X4 $0x01, Y6, Z5, Z7
+	VSHUFF64X2   $0xee, Z6, Z5, Z4
+	VADDPS       Z7, Z4, Z5
+	VSHUFF32X4   $0x88, Z5, Z3, Z7
+	VSHUFF32X4   $0xdd, Z5, Z3, Z4
+	VADDPS       Z7, Z4, Z3
+	VPERMILPS    $0x4e, Z3, Z7
+	VADDPS       Z3, Z7, Z3
+	VPERMILPS    $0xb1, Z3, Z7
+	VADDPS       Z3, Z7, Z3
+	VPERMPS      Z3, Z0, Z7
+	VADDPS       (BX), X7, X7
+	VMOVUPS      X7, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R9
+	JGE          sharedTwo
+
+sharedLast:
+	// if shared > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R9
+	JEQ          sharedDone
+	MOVWQZX      (DX), DI
+	ADDQ         $0x02, DX
+	VMOVUPS      (CX)(DI*1), Z4
+	VMULPS       Z4, Z1, Z3
+	VMULPS       Z4, Z2, Z4
+	VINSERTF64X4 $0x01, Y4, Z3, Z5
+	VSHUFF64X2   $0xee, Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VSHUFF32X4   $0x88, Z3, Z3, Z5
+	VSHUFF32X4   $0xdd, Z3, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VPERMILPS    $0x4e, Z3, Z5
+	VADDPS       Z3, Z5, Z3
+	VPERMILPS    $0xb1, Z3, Z5
+	VADDPS       Z3, Z5, Z3
+	VPERMPS      Z3, Z0, Z5
+	VMOVSD       (BX), X3
+	VADDPS       X3, X5, X5
+	VMOVSD       X5, (BX)
+	ADDQ         $0x08, BX
+
+sharedDone:
+	// for ; own >= 2; own -= 2 { dw[0], dw[1], dw[2], dw[3] += two own steps }
+	SUBQ $0x02, R10
+	JLT  ownLast
+
+ownTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	MOVWQZX      4(DX), R9
+	MOVWQZX      6(DX), R12
+	ADDQ         $0x08, DX
+	VMULPS       (CX)(DI*1), Z1, Z3
+	VMULPS       (CX)(R8*1), Z2, Z4
+	VMULPS       (CX)(R9*1), Z1, Z5
+	VMULPS       (CX)(R12*1), Z2, Z6
+	VINSERTF64X4 $0x01, Y4, Z3, Z7
+	VSHUFF64X2   $0xee, Z4, Z3, Z4
+	VADDPS       Z7, Z4, Z3
+	VINSERTF64X4 $0x01, Y6, Z5, Z7
+	VSHUFF64X2   $0xee, Z6, Z5, Z4
+	VADDPS       Z7, Z4, Z5
+	VSHUFF32X4   $0x88, Z5, Z3, Z7
+	VSHUFF32X4   $0xdd, Z5, Z3, Z4
+	VADDPS       Z7, Z4, Z3
+	VPERMILPS    $0x4e, Z3, Z7
+	VADDPS       Z3, Z7, Z3
+	VPERMILPS    $0xb1, Z3, Z7
+	VADDPS       Z3, Z7, Z3
+	VPERMPS      Z3, Z0, Z7
+	VADDPS       (BX), X7, X7
+	VMOVUPS      X7, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R10
+	JGE          ownTwo
+
+ownLast:
+	// if own > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R10
+	JEQ          ownDone
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMULPS       (CX)(DI*1), Z1, Z3
+	VMULPS       (CX)(R8*1), Z2, Z2
+	VINSERTF64X4 $0x01, Y2, Z3, Z4
+	VSHUFF64X2   $0xee, Z2, Z3, Z2
+	VADDPS       Z4, Z2, Z3
+	VSHUFF32X4   $0x88, Z3, Z3, Z4
+	VSHUFF32X4   $0xdd, Z3, Z3, Z2
+	VADDPS       Z4, Z2, Z3
+	VPERMILPS    $0x4e, Z3, Z4
+	VADDPS       Z3, Z4, Z3
+	VPERMILPS    $0xb1, Z3, Z4
+	VADDPS       Z3, Z4, Z3
+	VPERMPS      Z3, Z0, Z4
+	VMOVSD       (BX), X2
+	VADDPS       X2, X4, X4
+	VMOVSD       X4, (BX)
+	ADDQ         $0x08, BX
+
+ownDone:
+	// for ; left > 0; left-- { dw[0] += a * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VMULPS       (CX)(R12*1), Z1, Z2
+	VINSERTF64X4 $0x01, Y2, Z2, Z3
+	VSHUFF64X2   $0xee, Z2, Z2, Z2
+	VADDPS       Z3, Z2, Z2
+	VSHUFF32X4   $0x88, Z2, Z2, Z3
+	VSHUFF32X4   $0xdd, Z2, Z2, Z2
+	VADDPS       Z3, Z2, Z2
+	VPERMILPS    $0x4e, Z2, Z3
+	VADDPS       Z2, Z3, Z2
+	VPERMILPS    $0xb1, Z2, Z3
+	VADDPS       Z2, Z3, Z2
+	VPERMPS      Z2, Z0, Z3
+	VADDSS       (BX), X3, X3
+	VMOVSS       X3, (BX)
+	ADDQ         $0x04, BX
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	JMP pair
+
+end:
+	VZEROUPPER
+	RET
+
+DATA sddmmOrder<>+0(SB)/8, $0x0000000400000000
+DATA sddmmOrder<>+8(SB)/8, $0x0000000c00000008
+DATA sddmmOrder<>+16(SB)/8, $0x0000000000000000
+DATA sddmmOrder<>+24(SB)/8, $0x0000000000000000
+DATA sddmmOrder<>+32(SB)/8, $0x0000000000000000
+DATA sddmmOrder<>+40(SB)/8, $0x0000000000000000
+DATA sddmmOrder<>+48(SB)/8, $0x0000000000000000
+DATA sddmmOrder<>+56(SB)/8, $0x0000000000000000
+GLOBL sddmmOrder<>(SB), RODATA|NOPTR, $64
+
+// func panelSDDMM32AVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·panelSDDMM32AVX512(SB), NOSPLIT, $8-144
+	// order = {0, 4, 8, 12}: after the reduction lane 4*i holds sum i
+	VMOVUPS sddmmOrder<>+0(SB), Z0
+	MOVQ    dy_base+24(FP), AX
+	MOVQ    x_base+48(FP), CX
+	MOVQ    code_base+72(FP), DX
+	MOVQ    dw_base+0(FP), BX
+	MOVQ    code_len+80(FP), SI
+	MOVQ    next_base+96(FP), R14
+	MOVQ    next_len+104(FP), R15
+
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
+	MOVQ after_base+120(FP), BP
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x07, DI
+	ADDQ    AX, DI
+	SHLQ    $0x07, R8
+	ADDQ    AX, R8
+
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x07, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x07, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+	PREFETCHT1 (BP)
+	PREFETCHT1 64(BP)
+	PREFETCHT1 128(BP)
+	PREFETCHT1 192(BP)
+	ADDQ       $0x00000100, BP
+
+fetched:
+	ADDQ $0x0a, DX
+
+	// a, b = dy[a], dy[b]
+	VMOVUPS (DI), Z1
+	VMOVUPS (R8), Z3
+	VMOVUPS 64(DI), Z2
+	VMOVUPS 64(R8), Z4
+
+	// for ; shared >= 2; shared -= 2 { dw[0], dw[1], dw[2], dw[3] += two shared steps }
+	SUBQ $0x02, R9
+	JLT  sharedLast
+
+sharedTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMOVUPS      (CX)(DI*2), Z6
+	VMULPS       Z6, Z1, Z5
+	VMULPS       Z6, Z3, Z7
+	VMOVUPS      (CX)(R8*2), Z6
+	VMULPS       Z6, Z1, Z9
+	VMULPS       Z6, Z3, Z11
+	VMOVUPS      64(CX)(DI*2), Z8
+	VMULPS       Z8, Z2, Z6
+	VMULPS       Z8, Z4, Z8
+	VMOVUPS      64(CX)(R8*2), Z12
+	VMULPS       Z12, Z2, Z10
+	VMULPS       Z12, Z4, Z12
+	VADDPS       Z5, Z6, Z5
+	VADDPS       Z7, Z8, Z7
+	VADDPS       Z9, Z10, Z9
+	VADDPS       Z11, Z12, Z11
+	VINSERTF64X4 $0x01, Y7, Z5, Z6
+	VSHUFF64X2   $0xee, Z7, Z5, Z7
+	VADDPS       Z6, Z7, Z5
+	VINSERTF64X4 $0x01, Y11, Z9, Z6
+	VSHUFF64X2   $0xee, Z11, Z9, Z7
+	VADDPS       Z6, Z7, Z9
+	VSHUFF32X4   $0x88, Z9, Z5, Z6
+	VSHUFF32X4   $0xdd, Z9, Z5, Z7
+	VADDPS       Z6, Z7, Z5
+	VPERMILPS    $0x4e, Z5, Z6
+	VADDPS       Z5, Z6, Z5
+	VPERMILPS    $0xb1, Z5, Z6
+	VADDPS       Z5, Z6, Z5
+	VPERMPS      Z5, Z0, Z6
+	VADDPS       (BX), X6, X6
+	VMOVUPS      X6, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R9
+	JGE          sharedTwo
+
+sharedLast:
+	// if shared > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R9
+	JEQ          sharedDone
+	MOVWQZX      (DX), DI
+	ADDQ         $0x02, DX
+	VMOVUPS      (CX)(DI*2), Z6
+	VMULPS       Z6, Z1, Z5
+	VMULPS       Z6, Z3, Z7
+	VMOVUPS      64(CX)(DI*2), Z8
+	VMULPS       Z8, Z2, Z6
+	VMULPS       Z8, Z4, Z8
+	VADDPS       Z5, Z6, Z5
+	VADDPS       Z7, Z8, Z7
+	VINSERTF64X4 $0x01, Y7, Z5, Z6
+	VSHUFF64X2   $0xee, Z7, Z5, Z5
+	VADDPS       Z6, Z5, Z5
+	VSHUFF32X4   $0x88, Z5, Z5, Z6
+	VSHUFF32X4   $0xdd, Z5, Z5, Z5
+	VADDPS       Z6, Z5, Z5
+	VPERMILPS    $0x4e, Z5, Z6
+	VADDPS       Z5, Z6, Z5
+	VPERMILPS    $0xb1, Z5, Z6
+	VADDPS       Z5, Z6, Z5
+	VPERMPS      Z5, Z0, Z6
+	VMOVSD       (BX), X5
+	VADDPS       X5, X6, X6
+	VMOVSD       X6, (BX)
+	ADDQ         $0x08, BX
+
+sharedDone:
+	// for ; own >= 2; own -= 2 { dw[0], dw[1], dw[2], dw[3] += two own steps }
+	SUBQ $0x02, R10
+	JLT  ownLast
+
+ownTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	MOVWQZX      4(DX), R9
+	MOVWQZX      6(DX), R12
+	ADDQ         $0x08, DX
+	VMULPS       (CX)(DI*2), Z1, Z5
+	VMULPS       (CX)(R8*2), Z3, Z7
+	VMULPS       (CX)(R9*2), Z1, Z9
+	VMULPS       (CX)(R12*2), Z3, Z11
+	VMULPS       64(CX)(DI*2), Z2, Z6
+	VMULPS       64(CX)(R8*2), Z4, Z8
+	VMULPS       64(CX)(R9*2), Z2, Z10
+	VMULPS       64(CX)(R12*2), Z4, Z12
+	VADDPS       Z5, Z6, Z5
+	VADDPS       Z7, Z8, Z7
+	VADDPS       Z9, Z10, Z9
+	VADDPS       Z11, Z12, Z11
+	VINSERTF64X4 $0x01, Y7, Z5, Z6
+	VSHUFF64X2   $0xee, Z7, Z5, Z7
+	VADDPS       Z6, Z7, Z5
+	VINSERTF64X4 $0x01, Y11, Z9, Z6
+	VSHUFF64X2   $0xee, Z11, Z9, Z7
+	VADDPS       Z6, Z7, Z9
+	VSHUFF32X4   $0x88, Z9, Z5, Z6
+	VSHUFF32X4   $0xdd, Z9, Z5, Z7
+	VADDPS       Z6, Z7, Z5
+	VPERMILPS    $0x4e, Z5, Z6
+	VADDPS       Z5, Z6, Z5
+	VPERMILPS    $0xb1, Z5, Z6
+	VADDPS       Z5, Z6, Z5
+	VPERMPS      Z5, Z0, Z6
+	VADDPS       (BX), X6, X6
+	VMOVUPS      X6, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R10
+	JGE          ownTwo
+
+ownLast:
+	// if own > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R10
+	JEQ          ownDone
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMULPS       (CX)(DI*2), Z1, Z5
+	VMULPS       (CX)(R8*2), Z3, Z6
+	VMULPS       64(CX)(DI*2), Z2, Z3
+	VMULPS       64(CX)(R8*2), Z4, Z4
+	VADDPS       Z5, Z3, Z5
+	VADDPS       Z6, Z4, Z6
+	VINSERTF64X4 $0x01, Y6, Z5, Z3
+	VSHUFF64X2   $0xee, Z6, Z5, Z4
+	VADDPS       Z3, Z4, Z5
+	VSHUFF32X4   $0x88, Z5, Z5, Z3
+	VSHUFF32X4   $0xdd, Z5, Z5, Z4
+	VADDPS       Z3, Z4, Z5
+	VPERMILPS    $0x4e, Z5, Z3
+	VADDPS       Z5, Z3, Z5
+	VPERMILPS    $0xb1, Z5, Z3
+	VADDPS       Z5, Z3, Z5
+	VPERMPS      Z5, Z0, Z3
+	VMOVSD       (BX), X4
+	VADDPS       X4, X3, X3
+	VMOVSD       X3, (BX)
+	ADDQ         $0x08, BX
+
+ownDone:
+	// for ; left > 0; left-- { dw[0] += a * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VMULPS       (CX)(R12*2), Z1, Z3
+	VMULPS       64(CX)(R12*2), Z2, Z4
+	VADDPS       Z3, Z4, Z3
+	VINSERTF64X4 $0x01, Y3, Z3, Z4
+	VSHUFF64X2   $0xee, Z3, Z3, Z3
+	VADDPS       Z4, Z3, Z3
+	VSHUFF32X4   $0x88, Z3, Z3, Z4
+	VSHUFF32X4   $0xdd, Z3, Z3, Z3
+	VADDPS       Z4, Z3, Z3
+	VPERMILPS    $0x4e, Z3, Z4
+	VADDPS       Z3, Z4, Z3
+	VPERMILPS    $0xb1, Z3, Z4
+	VADDPS       Z3, Z4, Z3
+	VPERMPS      Z3, Z0, Z4
+	VADDSS       (BX), X4, X4
+	VMOVSS       X4, (BX)
+	ADDQ         $0x04, BX
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	JMP pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSDDMM64AVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·panelSDDMM64AVX512(SB), NOSPLIT, $8-144
+	// order = {0, 4, 8, 12}: after the reduction lane 4*i holds sum i
+	VMOVUPS sddmmOrder<>+0(SB), Z0
+	MOVQ    dy_base+24(FP), AX
+	MOVQ    x_base+48(FP), CX
+	MOVQ    code_base+72(FP), DX
+	MOVQ    dw_base+0(FP), BX
+	MOVQ    code_len+80(FP), SI
+	MOVQ    next_base+96(FP), R14
+	MOVQ    next_len+104(FP), R15
+
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
+	MOVQ after_base+120(FP), BP
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x08, DI
+	ADDQ    AX, DI
+	SHLQ    $0x08, R8
+	ADDQ    AX, R8
+
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x08, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	PREFETCHT0 128(R12)
+	PREFETCHT0 192(R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x08, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	PREFETCHT0 128(R12)
+	PREFETCHT0 192(R12)
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+	PREFETCHT1 (BP)
+	PREFETCHT1 64(BP)
+	PREFETCHT1 128(BP)
+	PREFETCHT1 192(BP)
+	ADDQ       $0x00000100, BP
+
+fetched:
+	ADDQ $0x0a, DX
+
+	// a, b = dy[a], dy[b]
+	VMOVUPS (DI), Z1
+	VMOVUPS (R8), Z5
+	VMOVUPS 64(DI), Z2
+	VMOVUPS 64(R8), Z6
+	VMOVUPS 128(DI), Z3
+	VMOVUPS 128(R8), Z7
+	VMOVUPS 192(DI), Z4
+	VMOVUPS 192(R8), Z8
+
+	// for ; shared >= 2; shared -= 2 { dw[0], dw[1], dw[2], dw[3] += two shared steps }
+	SUBQ $0x02, R9
+	JLT  sharedLast
+
+sharedTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMOVUPS      (CX)(DI*4), Z10
+	VMULPS       Z10, Z1, Z9
+	VMULPS       Z10, Z5, Z11
+	VMOVUPS      (CX)(R8*4), Z10
+	VMULPS       Z10, Z1, Z13
+	VMULPS       Z10, Z5, Z15
+	VMOVUPS      64(CX)(DI*4), Z12
+	VMULPS       Z12, Z2, Z10
+	VMULPS       Z12, Z6, Z12
+	VMOVUPS      64(CX)(R8*4), Z16
+	VMULPS       Z16, Z2, Z14
+	VMULPS       Z16, Z6, Z16
+	VMOVUPS      128(CX)(DI*4), Z17
+	VFMADD231PS  Z17, Z3, Z9
+	VFMADD231PS  Z17, Z7, Z11
+	VMOVUPS      128(CX)(R8*4), Z17
+	VFMADD231PS  Z17, Z3, Z13
+	VFMADD231PS  Z17, Z7, Z15
+	VMOVUPS      192(CX)(DI*4), Z17
+	VFMADD231PS  Z17, Z4, Z10
+	VFMADD231PS  Z17, Z8, Z12
+	VMOVUPS      192(CX)(R8*4), Z17
+	VFMADD231PS  Z17, Z4, Z14
+	VFMADD231PS  Z17, Z8, Z16
+	VADDPS       Z9, Z10, Z9
+	VADDPS       Z11, Z12, Z11
+	VADDPS       Z13, Z14, Z13
+	VADDPS       Z15, Z16, Z15
+	VINSERTF64X4 $0x01, Y11, Z9, Z10
+	VSHUFF64X2   $0xee, Z11, Z9, Z11
+	VADDPS       Z10, Z11, Z9
+	VINSERTF64X4 $0x01, Y15, Z13, Z10
+	VSHUFF64X2   $0xee, Z15, Z13, Z11
+	VADDPS       Z10, Z11, Z13
+	VSHUFF32X4   $0x88, Z13, Z9, Z10
+	VSHUFF32X4   $0xdd, Z13, Z9, Z11
+	VADDPS       Z10, Z11, Z9
+	VPERMILPS    $0x4e, Z9, Z10
+	VADDPS       Z9, Z10, Z9
+	VPERMILPS    $0xb1, Z9, Z10
+	VADDPS       Z9, Z10, Z9
+	VPERMPS      Z9, Z0, Z10
+	VADDPS       (BX), X10, X10
+	VMOVUPS      X10, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R9
+	JGE          sharedTwo
+
+sharedLast:
+	// if shared > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R9
+	JEQ          sharedDone
+	MOVWQZX      (DX), DI
+	ADDQ         $0x02, DX
+	VMOVUPS      (CX)(DI*4), Z10
+	VMULPS       Z10, Z1, Z9
+	VMULPS       Z10, Z5, Z11
+	VMOVUPS      64(CX)(DI*4), Z12
+	VMULPS       Z12, Z2, Z10
+	VMULPS       Z12, Z6, Z12
+	VMOVUPS      128(CX)(DI*4), Z13
+	VFMADD231PS  Z13, Z3, Z9
+	VFMADD231PS  Z13, Z7, Z11
+	VMOVUPS      192(CX)(DI*4), Z13
+	VFMADD231PS  Z13, Z4, Z10
+	VFMADD231PS  Z13, Z8, Z12
+	VADDPS       Z9, Z10, Z9
+	VADDPS       Z11, Z12, Z11
+	VINSERTF64X4 $0x01, Y11, Z9, Z10
+	VSHUFF64X2   $0xee, Z11, Z9, Z9
+	VADDPS       Z10, Z9, Z9
+	VSHUFF32X4   $0x88, Z9, Z9, Z10
+	VSHUFF32X4   $0xdd, Z9, Z9, Z9
+	VADDPS       Z10, Z9, Z9
+	VPERMILPS    $0x4e, Z9, Z10
+	VADDPS       Z9, Z10, Z9
+	VPERMILPS    $0xb1, Z9, Z10
+	VADDPS       Z9, Z10, Z9
+	VPERMPS      Z9, Z0, Z10
+	VMOVSD       (BX), X9
+	VADDPS       X9, X10, X10
+	VMOVSD       X10, (BX)
+	ADDQ         $0x08, BX
+
+sharedDone:
+	// for ; own >= 2; own -= 2 { dw[0], dw[1], dw[2], dw[3] += two own steps }
+	SUBQ $0x02, R10
+	JLT  ownLast
+
+ownTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	MOVWQZX      4(DX), R9
+	MOVWQZX      6(DX), R12
+	ADDQ         $0x08, DX
+	VMULPS       (CX)(DI*4), Z1, Z9
+	VMULPS       (CX)(R8*4), Z5, Z11
+	VMULPS       (CX)(R9*4), Z1, Z13
+	VMULPS       (CX)(R12*4), Z5, Z15
+	VMULPS       64(CX)(DI*4), Z2, Z10
+	VMULPS       64(CX)(R8*4), Z6, Z12
+	VMULPS       64(CX)(R9*4), Z2, Z14
+	VMULPS       64(CX)(R12*4), Z6, Z16
+	VFMADD231PS  128(CX)(DI*4), Z3, Z9
+	VFMADD231PS  128(CX)(R8*4), Z7, Z11
+	VFMADD231PS  128(CX)(R9*4), Z3, Z13
+	VFMADD231PS  128(CX)(R12*4), Z7, Z15
+	VFMADD231PS  192(CX)(DI*4), Z4, Z10
+	VFMADD231PS  192(CX)(R8*4), Z8, Z12
+	VFMADD231PS  192(CX)(R9*4), Z4, Z14
+	VFMADD231PS  192(CX)(R12*4), Z8, Z16
+	VADDPS       Z9, Z10, Z9
+	VADDPS       Z11, Z12, Z11
+	VADDPS       Z13, Z14, Z13
+	VADDPS       Z15, Z16, Z15
+	VINSERTF64X4 $0x01, Y11, Z9, Z10
+	VSHUFF64X2   $0xee, Z11, Z9, Z11
+	VADDPS       Z10, Z11, Z9
+	VINSERTF64X4 $0x01, Y15, Z13, Z10
+	VSHUFF64X2   $0xee, Z15, Z13, Z11
+	VADDPS       Z10, Z11, Z13
+	VSHUFF32X4   $0x88, Z13, Z9, Z10
+	VSHUFF32X4   $0xdd, Z13, Z9, Z11
+	VADDPS       Z10, Z11, Z9
+	VPERMILPS    $0x4e, Z9, Z10
+	VADDPS       Z9, Z10, Z9
+	VPERMILPS    $0xb1, Z9, Z10
+	VADDPS       Z9, Z10, Z9
+	VPERMPS      Z9, Z0, Z10
+	VADDPS       (BX), X10, X10
+	VMOVUPS      X10, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R10
+	JGE          ownTwo
+
+ownLast:
+	// if own > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R10
+	JEQ          ownDone
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMULPS       (CX)(DI*4), Z1, Z9
+	VMULPS       (CX)(R8*4), Z5, Z10
+	VMULPS       64(CX)(DI*4), Z2, Z5
+	VMULPS       64(CX)(R8*4), Z6, Z6
+	VFMADD231PS  128(CX)(DI*4), Z3, Z9
+	VFMADD231PS  128(CX)(R8*4), Z7, Z10
+	VFMADD231PS  192(CX)(DI*4), Z4, Z5
+	VFMADD231PS  192(CX)(R8*4), Z8, Z6
+	VADDPS       Z9, Z5, Z9
+	VADDPS       Z10, Z6, Z10
+	VINSERTF64X4 $0x01, Y10, Z9, Z5
+	VSHUFF64X2   $0xee, Z10, Z9, Z6
+	VADDPS       Z5, Z6, Z9
+	VSHUFF32X4   $0x88, Z9, Z9, Z5
+	VSHUFF32X4   $0xdd, Z9, Z9, Z6
+	VADDPS       Z5, Z6, Z9
+	VPERMILPS    $0x4e, Z9, Z5
+	VADDPS       Z9, Z5, Z9
+	VPERMILPS    $0xb1, Z9, Z5
+	VADDPS       Z9, Z5, Z9
+	VPERMPS      Z9, Z0, Z5
+	VMOVSD       (BX), X6
+	VADDPS       X6, X5, X5
+	VMOVSD       X5, (BX)
+	ADDQ         $0x08, BX
+
+ownDone:
+	// for ; left > 0; left-- { dw[0] += a * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VMULPS       (CX)(R12*4), Z1, Z5
+	VMULPS       64(CX)(R12*4), Z2, Z6
+	VFMADD231PS  128(CX)(R12*4), Z3, Z5
+	VFMADD231PS  192(CX)(R12*4), Z4, Z6
+	VADDPS       Z5, Z6, Z5
+	VINSERTF64X4 $0x01, Y5, Z5, Z6
+	VSHUFF64X2   $0xee, Z5, Z5, Z5
+	VADDPS       Z6, Z5, Z5
+	VSHUFF32X4   $0x88, Z5, Z5, Z6
+	VSHUFF32X4   $0xdd, Z5, Z5, Z5
+	VADDPS       Z6, Z5, Z5
+	VPERMILPS    $0x4e, Z5, Z6
+	VADDPS       Z5, Z6, Z5
+	VPERMILPS    $0xb1, Z5, Z6
+	VADDPS       Z5, Z6, Z5
+	VPERMPS      Z5, Z0, Z6
+	VADDSS       (BX), X6, X6
+	VMOVSS       X6, (BX)
+	ADDQ         $0x04, BX
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	JMP pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSDDMM128AVX512(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·panelSDDMM128AVX512(SB), NOSPLIT, $8-144
 	// order = {0, 4, 8, 12}: after the reduction lane 4*i holds sum i
 	VMOVUPS sddmmOrder<>+0(SB), Z0
 	MOVQ    dy_base+24(FP), AX
@@ -720,27 +2335,700 @@ end:
 	VZEROUPPER
 	RET
 
-DATA sddmmOrder<>+0(SB)/4, $0x00000000
-DATA sddmmOrder<>+4(SB)/4, $0x00000004
-DATA sddmmOrder<>+8(SB)/4, $0x00000008
-DATA sddmmOrder<>+12(SB)/4, $0x0000000c
-DATA sddmmOrder<>+16(SB)/4, $0x00000000
-DATA sddmmOrder<>+20(SB)/4, $0x00000000
-DATA sddmmOrder<>+24(SB)/4, $0x00000000
-DATA sddmmOrder<>+28(SB)/4, $0x00000000
-DATA sddmmOrder<>+32(SB)/4, $0x00000000
-DATA sddmmOrder<>+36(SB)/4, $0x00000000
-DATA sddmmOrder<>+40(SB)/4, $0x00000000
-DATA sddmmOrder<>+44(SB)/4, $0x00000000
-DATA sddmmOrder<>+48(SB)/4, $0x00000000
-DATA sddmmOrder<>+52(SB)/4, $0x00000000
-DATA sddmmOrder<>+56(SB)/4, $0x00000000
-DATA sddmmOrder<>+60(SB)/4, $0x00000000
-GLOBL sddmmOrder<>(SB), RODATA|NOPTR, $64
+// func panelSDDMM16AVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+// Requires: AVX, CMOV, MMX+
+TEXT ·panelSDDMM16AVX2(SB), NOSPLIT, $8-144
+	MOVQ dy_base+24(FP), AX
+	MOVQ x_base+48(FP), CX
+	MOVQ code_base+72(FP), DX
+	MOVQ dw_base+0(FP), BX
+	MOVQ code_len+80(FP), SI
+	MOVQ next_base+96(FP), R14
+	MOVQ next_len+104(FP), R15
 
-// func panelSDDMMAVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
+	MOVQ after_base+120(FP), BP
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x06, DI
+	ADDQ    AX, DI
+	SHLQ    $0x06, R8
+	ADDQ    AX, R8
+
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x06, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x06, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+	PREFETCHT1 (BP)
+	PREFETCHT1 64(BP)
+	PREFETCHT1 128(BP)
+	PREFETCHT1 192(BP)
+	ADDQ       $0x00000100, BP
+
+fetched:
+	ADDQ $0x0a, DX
+
+	// a, b = dy[a], dy[b]
+	VMOVUPS (DI), Y0
+	VMOVUPS (R8), Y2
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 32(R8), Y3
+
+	// for ; shared >= 2; shared -= 2 { dw[0], dw[1], dw[2], dw[3] += two shared steps }
+	SUBQ $0x02, R9
+	JLT  sharedLast
+
+sharedTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMOVUPS      (CX)(DI*1), Y5
+	VMULPS       Y5, Y0, Y4
+	VMULPS       Y5, Y2, Y6
+	VMOVUPS      (CX)(R8*1), Y5
+	VMULPS       Y5, Y0, Y8
+	VMULPS       Y5, Y2, Y10
+	VMOVUPS      32(CX)(DI*1), Y7
+	VMULPS       Y7, Y1, Y5
+	VMULPS       Y7, Y3, Y7
+	VMOVUPS      32(CX)(R8*1), Y11
+	VMULPS       Y11, Y1, Y9
+	VMULPS       Y11, Y3, Y11
+	VADDPS       Y4, Y5, Y4
+	VADDPS       Y6, Y7, Y6
+	VADDPS       Y8, Y9, Y8
+	VADDPS       Y10, Y11, Y10
+	VHADDPS      Y6, Y4, Y4
+	VHADDPS      Y10, Y8, Y8
+	VHADDPS      Y8, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X4, X5, X5
+	VADDPS       (BX), X5, X5
+	VMOVUPS      X5, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R9
+	JGE          sharedTwo
+
+sharedLast:
+	// if shared > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R9
+	JEQ          sharedDone
+	MOVWQZX      (DX), DI
+	ADDQ         $0x02, DX
+	VMOVUPS      (CX)(DI*1), Y5
+	VMULPS       Y5, Y0, Y4
+	VMULPS       Y5, Y2, Y6
+	VMOVUPS      32(CX)(DI*1), Y7
+	VMULPS       Y7, Y1, Y5
+	VMULPS       Y7, Y3, Y7
+	VADDPS       Y4, Y5, Y4
+	VADDPS       Y6, Y7, Y6
+	VHADDPS      Y6, Y4, Y4
+	VHADDPS      Y4, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X4, X5, X5
+	VMOVSD       (BX), X4
+	VADDPS       X4, X5, X5
+	VMOVSD       X5, (BX)
+	ADDQ         $0x08, BX
+
+sharedDone:
+	// for ; own >= 2; own -= 2 { dw[0], dw[1], dw[2], dw[3] += two own steps }
+	SUBQ $0x02, R10
+	JLT  ownLast
+
+ownTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	MOVWQZX      4(DX), R9
+	MOVWQZX      6(DX), R12
+	ADDQ         $0x08, DX
+	VMULPS       (CX)(DI*1), Y0, Y4
+	VMULPS       (CX)(R8*1), Y2, Y6
+	VMULPS       (CX)(R9*1), Y0, Y8
+	VMULPS       (CX)(R12*1), Y2, Y10
+	VMULPS       32(CX)(DI*1), Y1, Y5
+	VMULPS       32(CX)(R8*1), Y3, Y7
+	VMULPS       32(CX)(R9*1), Y1, Y9
+	VMULPS       32(CX)(R12*1), Y3, Y11
+	VADDPS       Y4, Y5, Y4
+	VADDPS       Y6, Y7, Y6
+	VADDPS       Y8, Y9, Y8
+	VADDPS       Y10, Y11, Y10
+	VHADDPS      Y6, Y4, Y4
+	VHADDPS      Y10, Y8, Y8
+	VHADDPS      Y8, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X4, X5, X5
+	VADDPS       (BX), X5, X5
+	VMOVUPS      X5, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R10
+	JGE          ownTwo
+
+ownLast:
+	// if own > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R10
+	JEQ          ownDone
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMULPS       (CX)(DI*1), Y0, Y4
+	VMULPS       (CX)(R8*1), Y2, Y5
+	VMULPS       32(CX)(DI*1), Y1, Y2
+	VMULPS       32(CX)(R8*1), Y3, Y3
+	VADDPS       Y4, Y2, Y4
+	VADDPS       Y5, Y3, Y5
+	VHADDPS      Y5, Y4, Y4
+	VHADDPS      Y4, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X2
+	VADDPS       X4, X2, X2
+	VMOVSD       (BX), X3
+	VADDPS       X3, X2, X2
+	VMOVSD       X2, (BX)
+	ADDQ         $0x08, BX
+
+ownDone:
+	// for ; left > 0; left-- { dw[0] += a * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VMULPS       (CX)(R12*1), Y0, Y2
+	VMULPS       32(CX)(R12*1), Y1, Y3
+	VADDPS       Y2, Y3, Y2
+	VHADDPS      Y2, Y2, Y2
+	VHADDPS      Y2, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X2, X3, X3
+	VADDSS       (BX), X3, X3
+	VMOVSS       X3, (BX)
+	ADDQ         $0x04, BX
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	JMP pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSDDMM32AVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·panelSDDMM32AVX2(SB), NOSPLIT, $8-144
+	MOVQ dy_base+24(FP), AX
+	MOVQ x_base+48(FP), CX
+	MOVQ code_base+72(FP), DX
+	MOVQ dw_base+0(FP), BX
+	MOVQ code_len+80(FP), SI
+	MOVQ next_base+96(FP), R14
+	MOVQ next_len+104(FP), R15
+
+	// nextEnd = &next[len(next)]
+	LEAQ (R14)(R15*4), R15
+	MOVQ after_base+120(FP), BP
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x07, DI
+	ADDQ    AX, DI
+	SHLQ    $0x07, R8
+	ADDQ    AX, R8
+
+	// prefetch both rows of the next pair, which starts at code[5+shared+2*own+left]
+	LEAQ       (R9)(R10*2), R13
+	ADDQ       R11, R13
+	LEAQ       10(DX)(R13*2), R13
+	CMPQ       R13, SI
+	CMOVQCC    DX, R13
+	MOVWQZX    (R13), R12
+	SHLQ       $0x07, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	MOVWQZX    2(R13), R12
+	SHLQ       $0x07, R12
+	ADDQ       AX, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+
+	// if next < nextEnd { prefetch 64 numbers of next, and of after }
+	CMPQ       R14, R15
+	JAE        fetched
+	PREFETCHT1 (R14)
+	PREFETCHT1 64(R14)
+	PREFETCHT1 128(R14)
+	PREFETCHT1 192(R14)
+	ADDQ       $0x00000100, R14
+	PREFETCHT1 (BP)
+	PREFETCHT1 64(BP)
+	PREFETCHT1 128(BP)
+	PREFETCHT1 192(BP)
+	ADDQ       $0x00000100, BP
+
+fetched:
+	ADDQ $0x0a, DX
+
+	// a, b = dy[a], dy[b]
+	VMOVUPS (DI), Y0
+	VMOVUPS (R8), Y4
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 32(R8), Y5
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 64(R8), Y6
+	VMOVUPS 96(DI), Y3
+	VMOVUPS 96(R8), Y7
+
+	// for ; shared >= 2; shared -= 2 { dw[0], dw[1], dw[2], dw[3] += two shared steps }
+	SUBQ $0x02, R9
+	JLT  sharedLast
+
+sharedTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMOVUPS      (CX)(DI*2), Y9
+	VMULPS       Y9, Y0, Y8
+	VMULPS       Y9, Y4, Y10
+	VMOVUPS      (CX)(R8*2), Y9
+	VMULPS       Y9, Y0, Y12
+	VMULPS       Y9, Y4, Y14
+	VMOVUPS      32(CX)(DI*2), Y11
+	VMULPS       Y11, Y1, Y9
+	VMULPS       Y11, Y5, Y11
+	VMOVUPS      32(CX)(R8*2), Y15
+	VMULPS       Y15, Y1, Y13
+	VMULPS       Y15, Y5, Y15
+	VMOVUPS      64(CX)(DI*2), Y16
+	VFMADD231PS  Y16, Y2, Y8
+	VFMADD231PS  Y16, Y6, Y10
+	VMOVUPS      64(CX)(R8*2), Y16
+	VFMADD231PS  Y16, Y2, Y12
+	VFMADD231PS  Y16, Y6, Y14
+	VMOVUPS      96(CX)(DI*2), Y16
+	VFMADD231PS  Y16, Y3, Y9
+	VFMADD231PS  Y16, Y7, Y11
+	VMOVUPS      96(CX)(R8*2), Y16
+	VFMADD231PS  Y16, Y3, Y13
+	VFMADD231PS  Y16, Y7, Y15
+	VADDPS       Y8, Y9, Y8
+	VADDPS       Y10, Y11, Y10
+	VADDPS       Y12, Y13, Y12
+	VADDPS       Y14, Y15, Y14
+	VHADDPS      Y10, Y8, Y8
+	VHADDPS      Y14, Y12, Y12
+	VHADDPS      Y12, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VADDPS       X8, X9, X9
+	VADDPS       (BX), X9, X9
+	VMOVUPS      X9, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R9
+	JGE          sharedTwo
+
+sharedLast:
+	// if shared > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R9
+	JEQ          sharedDone
+	MOVWQZX      (DX), DI
+	ADDQ         $0x02, DX
+	VMOVUPS      (CX)(DI*2), Y9
+	VMULPS       Y9, Y0, Y8
+	VMULPS       Y9, Y4, Y10
+	VMOVUPS      32(CX)(DI*2), Y11
+	VMULPS       Y11, Y1, Y9
+	VMULPS       Y11, Y5, Y11
+	VMOVUPS      64(CX)(DI*2), Y12
+	VFMADD231PS  Y12, Y2, Y8
+	VFMADD231PS  Y12, Y6, Y10
+	VMOVUPS      96(CX)(DI*2), Y12
+	VFMADD231PS  Y12, Y3, Y9
+	VFMADD231PS  Y12, Y7, Y11
+	VADDPS       Y8, Y9, Y8
+	VADDPS       Y10, Y11, Y10
+	VHADDPS      Y10, Y8, Y8
+	VHADDPS      Y8, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VADDPS       X8, X9, X9
+	VMOVSD       (BX), X8
+	VADDPS       X8, X9, X9
+	VMOVSD       X9, (BX)
+	ADDQ         $0x08, BX
+
+sharedDone:
+	// for ; own >= 2; own -= 2 { dw[0], dw[1], dw[2], dw[3] += two own steps }
+	SUBQ $0x02, R10
+	JLT  ownLast
+
+ownTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	MOVWQZX      4(DX), R9
+	MOVWQZX      6(DX), R12
+	ADDQ         $0x08, DX
+	VMULPS       (CX)(DI*2), Y0, Y8
+	VMULPS       (CX)(R8*2), Y4, Y10
+	VMULPS       (CX)(R9*2), Y0, Y12
+	VMULPS       (CX)(R12*2), Y4, Y14
+	VMULPS       32(CX)(DI*2), Y1, Y9
+	VMULPS       32(CX)(R8*2), Y5, Y11
+	VMULPS       32(CX)(R9*2), Y1, Y13
+	VMULPS       32(CX)(R12*2), Y5, Y15
+	VFMADD231PS  64(CX)(DI*2), Y2, Y8
+	VFMADD231PS  64(CX)(R8*2), Y6, Y10
+	VFMADD231PS  64(CX)(R9*2), Y2, Y12
+	VFMADD231PS  64(CX)(R12*2), Y6, Y14
+	VFMADD231PS  96(CX)(DI*2), Y3, Y9
+	VFMADD231PS  96(CX)(R8*2), Y7, Y11
+	VFMADD231PS  96(CX)(R9*2), Y3, Y13
+	VFMADD231PS  96(CX)(R12*2), Y7, Y15
+	VADDPS       Y8, Y9, Y8
+	VADDPS       Y10, Y11, Y10
+	VADDPS       Y12, Y13, Y12
+	VADDPS       Y14, Y15, Y14
+	VHADDPS      Y10, Y8, Y8
+	VHADDPS      Y14, Y12, Y12
+	VHADDPS      Y12, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VADDPS       X8, X9, X9
+	VADDPS       (BX), X9, X9
+	VMOVUPS      X9, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R10
+	JGE          ownTwo
+
+ownLast:
+	// if own > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R10
+	JEQ          ownDone
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMULPS       (CX)(DI*2), Y0, Y8
+	VMULPS       (CX)(R8*2), Y4, Y9
+	VMULPS       32(CX)(DI*2), Y1, Y4
+	VMULPS       32(CX)(R8*2), Y5, Y5
+	VFMADD231PS  64(CX)(DI*2), Y2, Y8
+	VFMADD231PS  64(CX)(R8*2), Y6, Y9
+	VFMADD231PS  96(CX)(DI*2), Y3, Y4
+	VFMADD231PS  96(CX)(R8*2), Y7, Y5
+	VADDPS       Y8, Y4, Y8
+	VADDPS       Y9, Y5, Y9
+	VHADDPS      Y9, Y8, Y8
+	VHADDPS      Y8, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X4
+	VADDPS       X8, X4, X4
+	VMOVSD       (BX), X5
+	VADDPS       X5, X4, X4
+	VMOVSD       X4, (BX)
+	ADDQ         $0x08, BX
+
+ownDone:
+	// for ; left > 0; left-- { dw[0] += a * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), R12
+	ADDQ         $0x02, DX
+	VMULPS       (CX)(R12*2), Y0, Y4
+	VMULPS       32(CX)(R12*2), Y1, Y5
+	VFMADD231PS  64(CX)(R12*2), Y2, Y4
+	VFMADD231PS  96(CX)(R12*2), Y3, Y5
+	VADDPS       Y4, Y5, Y4
+	VHADDPS      Y4, Y4, Y4
+	VHADDPS      Y4, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X4, X5, X5
+	VADDSS       (BX), X5, X5
+	VMOVSS       X5, (BX)
+	ADDQ         $0x04, BX
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	JMP pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSDDMM64AVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
 // Requires: AVX, FMA3
-TEXT ·panelSDDMMAVX2(SB), NOSPLIT, $8-144
+TEXT ·panelSDDMM64AVX2(SB), NOSPLIT, $8-144
+	MOVQ dy_base+24(FP), AX
+	MOVQ x_base+48(FP), CX
+	MOVQ code_base+72(FP), DX
+	MOVQ dw_base+0(FP), BX
+	MOVQ code_len+80(FP), SI
+
+	// end = &code[len(code)]
+	LEAQ (DX)(SI*2), SI
+
+pair:
+	CMPQ DX, SI
+	JAE  end
+
+	// codeAt, valsAt = code, vals; for part = 0; part < P; part += P/2 {
+	MOVQ DX, R14
+	MOVQ BX, R15
+	XORQ R12, R12
+
+part:
+	MOVQ R14, DX
+	MOVQ R15, BX
+	LEAQ (CX)(R12*1), R13
+
+	// a, b, shared, own, left = the header; a, b = rows[a*P+part:], rows[b*P+part:]
+	MOVWQZX (DX), DI
+	MOVWQZX 2(DX), R8
+	MOVWQZX 4(DX), R9
+	MOVWQZX 6(DX), R10
+	MOVWQZX 8(DX), R11
+	SHLQ    $0x08, DI
+	ADDQ    AX, DI
+	SHLQ    $0x08, R8
+	ADDQ    AX, R8
+	ADDQ    R12, DI
+	ADDQ    R12, R8
+	ADDQ    $0x0a, DX
+
+	// a, b = dy[a], dy[b]
+	VMOVUPS (DI), Y0
+	VMOVUPS (R8), Y4
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 32(R8), Y5
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 64(R8), Y6
+	VMOVUPS 96(DI), Y3
+	VMOVUPS 96(R8), Y7
+
+	// for ; shared >= 2; shared -= 2 { dw[0], dw[1], dw[2], dw[3] += two shared steps }
+	SUBQ $0x02, R9
+	JLT  sharedLast
+
+sharedTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMOVUPS      (R13)(DI*4), Y9
+	VMULPS       Y9, Y0, Y8
+	VMULPS       Y9, Y4, Y10
+	VMOVUPS      (R13)(R8*4), Y9
+	VMULPS       Y9, Y0, Y12
+	VMULPS       Y9, Y4, Y14
+	VMOVUPS      32(R13)(DI*4), Y11
+	VMULPS       Y11, Y1, Y9
+	VMULPS       Y11, Y5, Y11
+	VMOVUPS      32(R13)(R8*4), Y15
+	VMULPS       Y15, Y1, Y13
+	VMULPS       Y15, Y5, Y15
+	VMOVUPS      64(R13)(DI*4), Y16
+	VFMADD231PS  Y16, Y2, Y8
+	VFMADD231PS  Y16, Y6, Y10
+	VMOVUPS      64(R13)(R8*4), Y16
+	VFMADD231PS  Y16, Y2, Y12
+	VFMADD231PS  Y16, Y6, Y14
+	VMOVUPS      96(R13)(DI*4), Y16
+	VFMADD231PS  Y16, Y3, Y9
+	VFMADD231PS  Y16, Y7, Y11
+	VMOVUPS      96(R13)(R8*4), Y16
+	VFMADD231PS  Y16, Y3, Y13
+	VFMADD231PS  Y16, Y7, Y15
+	VADDPS       Y8, Y9, Y8
+	VADDPS       Y10, Y11, Y10
+	VADDPS       Y12, Y13, Y12
+	VADDPS       Y14, Y15, Y14
+	VHADDPS      Y10, Y8, Y8
+	VHADDPS      Y14, Y12, Y12
+	VHADDPS      Y12, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VADDPS       X8, X9, X9
+	VADDPS       (BX), X9, X9
+	VMOVUPS      X9, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R9
+	JGE          sharedTwo
+
+sharedLast:
+	// if shared > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R9
+	JEQ          sharedDone
+	MOVWQZX      (DX), DI
+	ADDQ         $0x02, DX
+	VMOVUPS      (R13)(DI*4), Y9
+	VMULPS       Y9, Y0, Y8
+	VMULPS       Y9, Y4, Y10
+	VMOVUPS      32(R13)(DI*4), Y11
+	VMULPS       Y11, Y1, Y9
+	VMULPS       Y11, Y5, Y11
+	VMOVUPS      64(R13)(DI*4), Y12
+	VFMADD231PS  Y12, Y2, Y8
+	VFMADD231PS  Y12, Y6, Y10
+	VMOVUPS      96(R13)(DI*4), Y12
+	VFMADD231PS  Y12, Y3, Y9
+	VFMADD231PS  Y12, Y7, Y11
+	VADDPS       Y8, Y9, Y8
+	VADDPS       Y10, Y11, Y10
+	VHADDPS      Y10, Y8, Y8
+	VHADDPS      Y8, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VADDPS       X8, X9, X9
+	VMOVSD       (BX), X8
+	VADDPS       X8, X9, X9
+	VMOVSD       X9, (BX)
+	ADDQ         $0x08, BX
+
+sharedDone:
+	// for ; own >= 2; own -= 2 { dw[0], dw[1], dw[2], dw[3] += two own steps }
+	SUBQ $0x02, R10
+	JLT  ownLast
+
+ownTwo:
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	MOVWQZX      4(DX), R9
+	MOVWQZX      6(DX), BP
+	ADDQ         $0x08, DX
+	VMULPS       (R13)(DI*4), Y0, Y8
+	VMULPS       (R13)(R8*4), Y4, Y10
+	VMULPS       (R13)(R9*4), Y0, Y12
+	VMULPS       (R13)(BP*4), Y4, Y14
+	VMULPS       32(R13)(DI*4), Y1, Y9
+	VMULPS       32(R13)(R8*4), Y5, Y11
+	VMULPS       32(R13)(R9*4), Y1, Y13
+	VMULPS       32(R13)(BP*4), Y5, Y15
+	VFMADD231PS  64(R13)(DI*4), Y2, Y8
+	VFMADD231PS  64(R13)(R8*4), Y6, Y10
+	VFMADD231PS  64(R13)(R9*4), Y2, Y12
+	VFMADD231PS  64(R13)(BP*4), Y6, Y14
+	VFMADD231PS  96(R13)(DI*4), Y3, Y9
+	VFMADD231PS  96(R13)(R8*4), Y7, Y11
+	VFMADD231PS  96(R13)(R9*4), Y3, Y13
+	VFMADD231PS  96(R13)(BP*4), Y7, Y15
+	VADDPS       Y8, Y9, Y8
+	VADDPS       Y10, Y11, Y10
+	VADDPS       Y12, Y13, Y12
+	VADDPS       Y14, Y15, Y14
+	VHADDPS      Y10, Y8, Y8
+	VHADDPS      Y14, Y12, Y12
+	VHADDPS      Y12, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VADDPS       X8, X9, X9
+	VADDPS       (BX), X9, X9
+	VMOVUPS      X9, (BX)
+	ADDQ         $0x10, BX
+	SUBQ         $0x02, R10
+	JGE          ownTwo
+
+ownLast:
+	// if own > 0 { dw[0], dw[1] += one step }
+	ADDQ         $0x02, R10
+	JEQ          ownDone
+	MOVWQZX      (DX), DI
+	MOVWQZX      2(DX), R8
+	ADDQ         $0x04, DX
+	VMULPS       (R13)(DI*4), Y0, Y8
+	VMULPS       (R13)(R8*4), Y4, Y9
+	VMULPS       32(R13)(DI*4), Y1, Y4
+	VMULPS       32(R13)(R8*4), Y5, Y5
+	VFMADD231PS  64(R13)(DI*4), Y2, Y8
+	VFMADD231PS  64(R13)(R8*4), Y6, Y9
+	VFMADD231PS  96(R13)(DI*4), Y3, Y4
+	VFMADD231PS  96(R13)(R8*4), Y7, Y5
+	VADDPS       Y8, Y4, Y8
+	VADDPS       Y9, Y5, Y9
+	VHADDPS      Y9, Y8, Y8
+	VHADDPS      Y8, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X4
+	VADDPS       X8, X4, X4
+	VMOVSD       (BX), X5
+	VADDPS       X5, X4, X4
+	VMOVSD       X4, (BX)
+	ADDQ         $0x08, BX
+
+ownDone:
+	// for ; left > 0; left-- { dw[0] += a * x[j] }
+	TESTQ R11, R11
+	JEQ   leftDone
+
+left:
+	MOVWQZX      (DX), DI
+	ADDQ         $0x02, DX
+	VMULPS       (R13)(DI*4), Y0, Y4
+	VMULPS       32(R13)(DI*4), Y1, Y5
+	VFMADD231PS  64(R13)(DI*4), Y2, Y4
+	VFMADD231PS  96(R13)(DI*4), Y3, Y5
+	VADDPS       Y4, Y5, Y4
+	VHADDPS      Y4, Y4, Y4
+	VHADDPS      Y4, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X4, X5, X5
+	VADDSS       (BX), X5, X5
+	VMOVSS       X5, (BX)
+	ADDQ         $0x04, BX
+	DECQ         R11
+	JNE          left
+
+leftDone:
+	ADDQ $0x00000080, R12
+	CMPQ R12, $0x00000100
+	JLT  part
+	JMP  pair
+
+end:
+	VZEROUPPER
+	RET
+
+// func panelSDDMM128AVX2(dw []float32, dy []float32, x []float32, code []uint16, next []float32, after []float32)
+// Requires: AVX, FMA3
+TEXT ·panelSDDMM128AVX2(SB), NOSPLIT, $8-144
 	MOVQ dy_base+24(FP), AX
 	MOVQ x_base+48(FP), CX
 	MOVQ code_base+72(FP), DX

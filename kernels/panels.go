@@ -1,15 +1,48 @@
 package kernels
 
-// Panels: activations (tokens, n) as (panels, n, PanelTokens), the last panel
-// filled up. The sparse products work on them; what lies so between two of them
-// need not be packed.
+// Panels: activations (tokens, n) as panels behind each other, each (n, width).
+// The width is PanelTokens, of the last panel the narrowest of PanelWidths that
+// holds its tokens; what is left of it is filled up. The sparse products work on
+// panels; what lies so between two of them need not be packed.
 
 // PanelLen returns the length of activations (tokens, n) in panels.
-func PanelLen(tokens, n int) int { return roundUp(tokens, PanelTokens) * n }
+func PanelLen(tokens, n int) int {
+	rest := tokens % PanelTokens
+	if rest > 0 {
+		rest = PanelWidths[widthFor(rest)]
+	}
+	return (tokens/PanelTokens*PanelTokens + rest) * n
+}
+
+// widthFor returns the number in PanelWidths of a panel of some tokens.
+func widthFor(tokens int) int {
+	i := 0
+	for i < len(PanelWidths)-1 && PanelWidths[i] < tokens {
+		i++
+	}
+	return i
+}
+
+// panel is one panel of activations: count tokens from t0 on.
+type panel struct {
+	t0, count, width int
+	kind             int // width is PanelWidths[kind]
+}
+
+// panelOf returns panel p of some tokens.
+func panelOf(tokens, p int) panel {
+	t0 := p * PanelTokens
+	count := min(PanelTokens, tokens-t0)
+	kind := widthFor(count)
+	return panel{t0, count, PanelWidths[kind], kind}
+}
+
+// of returns the panel out of activations of n features.
+func (p panel) of(x []float32, n int) []float32 { return x[p.t0*n:][:p.width*n] }
 
 // PackPanels writes x (tokens, n) in panels, with zeros in the padding:
 //
-//	dst[(t/P*n+j)*P + t%P] = x[t,j], P = PanelTokens
+//	dst[t0*n + j*width + t-t0] = x[t,j], t0 the first token of the panel
 //
 // ldx is the row stride of x. It panics if a slice is too short.
 func PackPanels(dst, x []float32, ldx, tokens, n int) {
@@ -34,9 +67,8 @@ func packPanels(set *Set, dst, x []float32, ldx, tokens, n int) {
 	panels, across := ceilDiv(tokens, PanelTokens), ceilDiv(n, packColumns)
 	packCalls.parallel(panels*across, packArgs{set, dst, x, ldx, tokens, n}, func(a *packArgs, i int) {
 		across := ceilDiv(a.n, packColumns)
-		t0, c0 := i/across*PanelTokens, i%across*packColumns
-		count := min(PanelTokens, a.tokens-t0)
-		pack(a.set, a.dst[t0*a.n+c0*PanelTokens:], PanelTokens, matrix{a.x, a.ldx, false}, t0, count, c0, min(packColumns, a.n-c0))
+		p, c0 := panelOf(a.tokens, i/across), i%across*packColumns
+		pack(a.set, a.dst[p.t0*a.n+c0*p.width:], p.width, matrix{a.x, a.ldx, false}, p.t0, p.count, c0, min(packColumns, a.n-c0))
 	})
 }
 
@@ -84,18 +116,24 @@ func holdsTokens(x []float32, ld, tokens, n int) bool {
 type panelArgs struct {
 	set       *Set
 	x, bias   []float32
-	panels, n int
+	tokens, n int
 }
 
 var panelCalls calls[panelArgs]
 
 // panelOnes is what a number per feature is multiplied by.
-var panelOnes = func() (p panel) {
+var panelOnes = func() (p [PanelTokens]float32) {
 	for i := range p {
 		p[i] = 1
 	}
 	return p
 }()
+
+// feature returns feature i of all panels, one panel's behind the other's.
+func (a *panelArgs) feature(i int) []float32 {
+	p := panelOf(a.tokens, i/a.n)
+	return a.x[p.t0*a.n+i%a.n*p.width:][:p.width]
+}
 
 // panelFeatures is the number of features that one task handles.
 const panelFeatures = elementChunk / PanelTokens
@@ -105,9 +143,10 @@ const panelFeatures = elementChunk / PanelTokens
 func AddBiasPanels(dst, bias []float32, tokens, n int) {
 	must(len(dst) >= PanelLen(tokens, n), "kernels: AddBiasPanels: dst does not hold the panels")
 	must(len(bias) >= n, "kernels: AddBiasPanels: bias is shorter than n")
-	panelCalls.chunks(ceilDiv(tokens, PanelTokens)*n, panelFeatures, panelArgs{set: current, x: dst, bias: bias, n: n}, func(a *panelArgs, lo, hi int) {
+	panelCalls.chunks(ceilDiv(tokens, PanelTokens)*n, panelFeatures, panelArgs{current, dst, bias, tokens, n}, func(a *panelArgs, lo, hi int) {
 		for i := lo; i < hi; i++ {
-			a.set.Axpy(a.x[i*PanelTokens:][:PanelTokens], panelOnes[:], a.bias[i%a.n])
+			x := a.feature(i)
+			a.set.Axpy(x, panelOnes[:len(x)], a.bias[i%a.n])
 		}
 	})
 }
@@ -121,10 +160,11 @@ func AddBiasPanels(dst, bias []float32, tokens, n int) {
 func BiasBackwardPanels(dbias, dy []float32, tokens, n int) {
 	must(len(dy) >= PanelLen(tokens, n), "kernels: BiasBackwardPanels: dy does not hold the panels")
 	must(len(dbias) >= n, "kernels: BiasBackwardPanels: dbias is shorter than n")
-	panelCalls.chunks(n, panelFeatures, panelArgs{current, dy, dbias, ceilDiv(tokens, PanelTokens), n}, func(a *panelArgs, lo, hi int) {
-		for p := range a.panels {
+	panelCalls.chunks(n, panelFeatures, panelArgs{current, dy, dbias, tokens, n}, func(a *panelArgs, lo, hi int) {
+		for i := 0; i < ceilDiv(a.tokens, PanelTokens)*a.n; i += a.n {
 			for j := lo; j < hi; j++ {
-				a.bias[j] += a.set.Dot(a.x[(p*a.n+j)*PanelTokens:][:PanelTokens], panelOnes[:])
+				dy := a.feature(i + j)
+				a.bias[j] += a.set.Dot(dy, panelOnes[:len(dy)])
 			}
 		}
 	})

@@ -12,8 +12,11 @@ var refSet = Set{
 	BF16:        &refBF16,
 	FMALoop:     fmaLoopRef,
 	FMALoopAdds: 8,
-	PanelSpMM:   panelSpMMRef,
-	PanelSDDMM:  panelSDDMMRef,
+	Panels: [len(PanelWidths)]PanelKernels{
+		panelKernelsRef(PanelWidths[0]), panelKernelsRef(PanelWidths[1]),
+		panelKernelsRef(PanelWidths[2]), panelKernelsRef(PanelWidths[3]),
+	},
+	FewSpMM:     fewSpMMRef,
 	Transpose:   transposeRef,
 	CopyRows:    copyRowsRef,
 	Dot:         dotRef,

@@ -27,8 +27,11 @@ var setAVX2 = Set{
 	NR:          16,
 	FMALoop:     fmaLoopAVX2,
 	FMALoopAdds: 12 * 8,
-	PanelSpMM:   panelSpMMAVX2,
-	PanelSDDMM:  panelSDDMMAVX2,
+	Panels: [len(PanelWidths)]PanelKernels{
+		{panelSpMM16AVX2, panelSDDMM16AVX2}, {panelSpMM32AVX2, panelSDDMM32AVX2},
+		{panelSpMM64AVX2, panelSDDMM64AVX2}, {panelSpMM128AVX2, panelSDDMM128AVX2},
+	},
+	FewSpMM:     fewSpMMAVX2,
 	Transpose:   transposeAVX2,
 	CopyRows:    copyRowsAVX2,
 	Dot:         dotAVX2,
@@ -56,8 +59,11 @@ var setAVX512 = Set{
 	NR:          32,
 	FMALoop:     fmaLoopAVX512,
 	FMALoopAdds: 12 * 16,
-	PanelSpMM:   panelSpMMAVX512,
-	PanelSDDMM:  panelSDDMMAVX512,
+	Panels: [len(PanelWidths)]PanelKernels{
+		{panelSpMM16AVX512, panelSDDMM16AVX512}, {panelSpMM32AVX512, panelSDDMM32AVX512},
+		{panelSpMM64AVX512, panelSDDMM64AVX512}, {panelSpMM128AVX512, panelSDDMM128AVX512},
+	},
+	FewSpMM:     fewSpMMAVX512,
 	Transpose:   transposeAVX512,
 	CopyRows:    copyRowsAVX512,
 	Dot:         dotAVX512,
@@ -104,11 +110,17 @@ func (s *Set) inherit(base *Set) {
 	if s.FMALoop == nil {
 		s.FMALoop, s.FMALoopAdds = base.FMALoop, base.FMALoopAdds
 	}
-	if s.PanelSpMM == nil {
-		s.PanelSpMM = base.PanelSpMM
+	for i, from := range base.Panels {
+		p := &s.Panels[i]
+		if p.SpMM == nil {
+			p.SpMM = from.SpMM
+		}
+		if p.SDDMM == nil {
+			p.SDDMM = from.SDDMM
+		}
 	}
-	if s.PanelSDDMM == nil {
-		s.PanelSDDMM = base.PanelSDDMM
+	if s.FewSpMM == nil {
+		s.FewSpMM = base.FewSpMM
 	}
 	if s.Transpose == nil {
 		s.Transpose = base.Transpose

@@ -57,12 +57,12 @@ type panelCase struct {
 
 // panelCases calls f with every count of shared, own and left columns from 0
 // to 5 in a pair, with many of each, and with a row alone.
-func panelCases(t *testing.T, f func(c panelCase)) {
+func panelCases(t *testing.T, tokens, features int, f func(c panelCase)) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	const features, most = 140, 4000
+	const most = 4000
 	fcode, fw := newFence(t, 2*most), newFence(t, 4*most)
-	fx, fy := newFence(t, 4*kernels.PanelTokens*features), newFence(t, 4*kernels.PanelTokens*3)
-	columns := func(n int) []int { return rng.Perm(features)[:n] }
+	fx, fy := newFence(t, 4*tokens*features), newFence(t, 4*tokens*3)
+	columns := func(n int) []int { return rng.Perm(features)[:min(n, features)] }
 	sides(func(s side) {
 		run := func(pairs ...[3]int) {
 			p := kerneltest.NewPattern(rng, 3, features, 0)
@@ -77,8 +77,8 @@ func panelCases(t *testing.T, f func(c panelCase)) {
 			c.code = fenced[uint16](fcode, s, len(p.Code))
 			copy(c.code, p.Code)
 			c.w = filled(fw, s, len(p.Places), rng)
-			c.x = filled(fx, s, features*kernels.PanelTokens, rng)
-			c.y = filled(fy, s, 3*kernels.PanelTokens, rng)
+			c.x = filled(fx, s, features*tokens, rng)
+			c.y = filled(fy, s, 3*tokens, rng)
 			f(c)
 		}
 		run()
@@ -86,40 +86,80 @@ func panelCases(t *testing.T, f func(c panelCase)) {
 			run([3]int{n % 6, n / 6 % 6, n / 36})
 		}
 		for n := range 20 {
-			run([3]int{n, 130 - 6*n, 7 * n}, [3]int{7 * n, n, 2 * n}, [3]int{0, 0, n + 1})
+			run([3]int{n, max(0, features-10-6*n), 7 * n}, [3]int{7 * n, n, 2 * n}, [3]int{0, 0, n + 1})
+		}
+	})
+}
+
+// eachPanel runs f for every width of a panel of every set in assembly.
+func eachPanel(t *testing.T, f func(t *testing.T, of kernels.PanelKernels, P int)) {
+	eachSIMD(t, func(t *testing.T, set, _ *kernels.Set) {
+		for i, P := range kernels.PanelWidths {
+			t.Run(fmt.Sprintf("P=%d", P), func(t *testing.T) { f(t, set.Panels[i], P) })
 		}
 	})
 }
 
 func TestPanelSpMMAMD64(t *testing.T) {
-	eachSIMD(t, func(t *testing.T, set, _ *kernels.Set) {
-		const P = kernels.PanelTokens
-		panelCases(t, func(c panelCase) {
-			want, mass := make([]float64, len(c.y)), make([]float64, len(c.y))
-			for i, v := range c.y {
-				want[i], mass[i] = float64(v), math.Abs(float64(v))
-			}
-			for k, at := range c.places {
-				for j := range P {
-					v := float64(c.w[k]) * float64(c.x[at[1]*P+j])
-					want[at[0]*P+j] += v
-					mass[at[0]*P+j] += math.Abs(v)
-				}
-			}
-			set.PanelSpMM(c.y, c.x, c.code, c.w, c.x)
+	eachPanel(t, func(t *testing.T, of kernels.PanelKernels, P int) {
+		panelCases(t, P, 140, func(c panelCase) {
+			want, mass := c.want(P)
+			of.SpMM(c.y, c.x, c.code, c.w, c.x)
 			for i, got := range c.y {
-				near(t, fmt.Sprintf("code %v, row %d, token %d", c.code, i/P, i%P), float64(got), want[i], mass[i], len(c.places)+2)
+				if !isNear(float64(got), want[i], mass[i], len(c.places)+2) {
+					t.Fatalf("code %v, row %d, token %d: got %g, want %g", c.code, i/P, i%P, got, want[i])
+				}
 			}
 		})
 	})
 }
 
-func TestPanelSDDMMAMD64(t *testing.T) {
+// TestFewSpMMAMD64 lets the tokens of the cases be one and two rows.
+func TestFewSpMMAMD64(t *testing.T) {
 	eachSIMD(t, func(t *testing.T, set, _ *kernels.Set) {
-		const P = kernels.PanelTokens
-		panelCases(t, func(c panelCase) {
+		for n := range 6 {
+			tokens, features := 1+n%2, []int{50, 64, 140}[n/2]
+			panelCases(t, tokens, features, func(c panelCase) {
+				want, mass := c.want(tokens)
+				// A token's columns, and outputs, behind those of the other.
+				x, y := append([]float32(nil), c.x...), append([]float32(nil), c.y...)
+				for i, v := range x {
+					c.x[i%tokens*features+i/tokens] = v
+				}
+				for i, v := range y {
+					c.y[i%tokens*c.rows+i/tokens] = v
+				}
+				set.FewSpMM(c.y, c.rows, c.x, features, features, tokens, c.code, c.w)
+				for i := range c.y {
+					got := float64(c.y[i%tokens*c.rows+i/tokens])
+					near(t, fmt.Sprintf("%d tokens, code %v, row %d, token %d", tokens, c.code, i/tokens, i%tokens), got, want[i], mass[i], len(c.places)+2)
+				}
+			})
+		}
+	})
+}
+
+// want returns what SpMM makes of y, and the sums of the absolute terms.
+func (c panelCase) want(P int) (want, mass []float64) {
+	want, mass = make([]float64, len(c.y)), make([]float64, len(c.y))
+	for i, v := range c.y {
+		want[i], mass[i] = float64(v), math.Abs(float64(v))
+	}
+	for k, at := range c.places {
+		for j := range P {
+			v := float64(c.w[k]) * float64(c.x[at[1]*P+j])
+			want[at[0]*P+j] += v
+			mass[at[0]*P+j] += math.Abs(v)
+		}
+	}
+	return want, mass
+}
+
+func TestPanelSDDMMAMD64(t *testing.T) {
+	eachPanel(t, func(t *testing.T, of kernels.PanelKernels, P int) {
+		panelCases(t, P, 140, func(c panelCase) {
 			before := append([]float32(nil), c.w...)
-			set.PanelSDDMM(c.w, c.y, c.x, c.code, c.x, c.y)
+			of.SDDMM(c.w, c.y, c.x, c.code, c.x, c.y)
 			for k, at := range c.places {
 				want := float64(before[k])
 				mass := math.Abs(want)
@@ -128,7 +168,9 @@ func TestPanelSDDMMAMD64(t *testing.T) {
 					want += v
 					mass += math.Abs(v)
 				}
-				near(t, fmt.Sprintf("code %v, place %d", c.code, k), float64(c.w[k]), want, mass, P+2)
+				if !isNear(float64(c.w[k]), want, mass, P+2) {
+					t.Fatalf("code %v, place %d: got %g, want %g", c.code, k, c.w[k], want)
+				}
 			}
 		})
 	})

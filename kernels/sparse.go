@@ -28,7 +28,7 @@ type Sparse struct {
 type walk struct {
 	n, width int
 	slab     int      // columns of a tile
-	code     []uint16 // see Set.PanelSpMM
+	code     []uint16 // see PanelKernels
 	tiles    []tile   // (blocks, slabs), and one that ends the last
 }
 

@@ -10,9 +10,9 @@ const (
 	// panelGroup is the number of panels that are packed before they are used,
 	// which bounds the scratch memory.
 	panelGroup = 8
-	// directTokens is the number of tokens up to which they are multiplied one
-	// by one, as in decoding.
-	directTokens = 4
+	// fewTokens is the number of tokens up to which they are multiplied where
+	// they lie, as in decoding.
+	fewTokens = 2
 )
 
 // InPanels, given as a row stride to the products of Sparse, says that the
@@ -26,7 +26,7 @@ const InPanels = -1
 //	dst[t,i] = sum over the kept (i,j) of w[i,j]*x[t,j]
 //
 // dst is (tokens, Out), overwritten; w holds the kept values; ldd and ldx are
-// row strides or InPanels, which does not change the bits beyond four tokens.
+// row strides or InPanels, which does not change the bits beyond two tokens.
 // dst must not overlap x. It panics if a slice is too short.
 func (s *Sparse) Forward(dst []float32, ldd int, x []float32, ldx int, w []float32, tokens int) {
 	must(holdsTokens(dst, ldd, tokens, s.Out), "kernels: Sparse.Forward: dst does not hold tokens × out")
@@ -35,11 +35,11 @@ func (s *Sparse) Forward(dst []float32, ldd int, x []float32, ldx int, w []float
 	if s.rows.empty(dst, ldd, tokens, false) {
 		return
 	}
-	if tokens <= directTokens && ldd != InPanels && ldx != InPanels {
-		s.rows.direct(dst, ldd, x, ldx, w, tokens)
+	set := current
+	if tokens <= fewTokens && ldd != InPanels && ldx != InPanels {
+		s.rows.multiplyFew(set, dst, ldd, x, ldx, w, tokens)
 		return
 	}
-	set := current
 	for t0, count := range groups(tokens) {
 		xs := panelsOf(set, x, ldx, t0, count, s.In)
 		s.rows.multiply(set, fromToken(dst, ldd, t0, s.Out), ldd, xs.data, w, count, false)
@@ -134,7 +134,7 @@ func (w *walk) empty(dst []float32, ldd int, tokens int, accumulate bool) bool {
 	return true
 }
 
-// productArgs are the arguments of a product, see multiply and direct.
+// productArgs are the arguments of a product, see multiply and multiplyFew.
 type productArgs struct {
 	set        *Set
 	w          *walk
@@ -160,47 +160,47 @@ func (w *walk) multiply(set *Set, dst []float32, ldd int, x, values []float32, t
 
 // panelBlock computes the outputs of one row block for one panel.
 func (a *productArgs) panelBlock(i int) {
-	w, block, p := a.w, i/a.panels, i%a.panels
-	r0, t0 := block*blockRows, p*PanelTokens
-	rows, count := min(blockRows, w.n-r0), min(PanelTokens, a.tokens-t0)
+	w, block, p := a.w, i/a.panels, panelOf(a.tokens, i%a.panels)
+	r0 := block * blockRows
+	rows := min(blockRows, w.n-r0)
 	var out []float32
 	var unpacked *scratch
 	if a.ldd == InPanels {
 		out = w.blockOf(a.dst, p, block)
 	} else {
-		unpacked = borrow(rows * PanelTokens)
+		unpacked = borrow(rows * p.width)
 		out = unpacked.data
 	}
 	switch {
 	case !a.accumulate:
 		clear(out)
 	case unpacked != nil:
-		pack(a.set, out, PanelTokens, matrix{a.dst, a.ldd, false}, t0, count, r0, rows)
+		pack(a.set, out, p.width, matrix{a.dst, a.ldd, false}, p.t0, p.count, r0, rows)
 	}
-	x := a.x[p*w.width*PanelTokens:]
+	x := p.of(a.x, w.width)
 	kept := 0
 	for slab := range w.slabs() {
 		code, lo, hi := w.tile(block, slab)
-		a.set.PanelSpMM(out, x[slab*w.slab*PanelTokens:], code, a.values[lo:hi], w.slabOf(x, slab+1))
+		a.set.Panels[p.kind].SpMM(out, w.slabOf(x, p, slab), code, a.values[lo:hi], w.slabOf(x, p, slab+1))
 		kept += hi - lo
 	}
-	sparseWork.add(kept*count, kept*PanelTokens)
+	sparseWork.add(kept*p.count, kept*p.width)
 	if unpacked != nil {
-		a.set.Transpose(a.dst[t0*a.ldd+r0:], a.ldd, out, PanelTokens, rows, count)
+		a.set.Transpose(a.dst[p.t0*a.ldd+r0:], a.ldd, out, p.width, rows, p.count)
 		unpacked.giveBack()
 	}
 }
 
-// slabOf returns a slab of a panel, empty beyond the last.
-func (w *walk) slabOf(panel []float32, slab int) []float32 {
-	n := w.slab * PanelTokens
-	return panel[min(slab*n, len(panel)):min((slab+1)*n, len(panel))]
+// slabOf returns a slab of the data of a panel, empty beyond the last.
+func (w *walk) slabOf(x []float32, p panel, slab int) []float32 {
+	n := w.slab * p.width
+	return x[min(slab*n, len(x)):min((slab+1)*n, len(x))]
 }
 
-// blockOf returns the rows of a block out of panels of n features.
-func (w *walk) blockOf(panels []float32, p, block int) []float32 {
+// blockOf returns the rows of a block out of a panel of n features.
+func (w *walk) blockOf(x []float32, p panel, block int) []float32 {
 	r0 := block * blockRows
-	return panels[(p*w.n+r0)*PanelTokens:][:min(blockRows, w.n-r0)*PanelTokens]
+	return p.of(x, w.n)[r0*p.width:][:min(blockRows, w.n-r0)*p.width]
 }
 
 // gradientArgs are the arguments of gradient.
@@ -231,20 +231,18 @@ func (a *gradientArgs) task(i int) {
 	w, block, first := a.w, i/a.runs, i%a.runs*a.run
 	count := min(a.run, w.slabs()-first)
 	panels := ceilDiv(a.tokens, PanelTokens)
-	panel := func(p int) (x, dy []float32) {
-		return a.x[p*w.width*PanelTokens:][:w.width*PanelTokens], w.blockOf(a.dy, p, block)
-	}
-	for p := range panels {
-		x, dy := panel(p)
-		xNext, dyNext := panel(min(p+1, panels-1))
+	for i := range panels {
+		p, after := panelOf(a.tokens, i), panelOf(a.tokens, min(i+1, panels-1))
+		x, dy := p.of(a.x, w.width), w.blockOf(a.dy, p, block)
+		xAfter, dyAfter := after.of(a.x, w.width), w.blockOf(a.dy, after, block)
 		for j := range count {
 			code, lo, hi := w.tile(block, first+j)
-			next := w.slabOf(x, first+j+1)
+			next := w.slabOf(x, p, first+j+1)
 			if j == count-1 {
-				next = w.slabOf(xNext, first)
+				next = w.slabOf(xAfter, after, first)
 			}
-			sparseWork.add((hi-lo)*min(PanelTokens, a.tokens-p*PanelTokens), (hi-lo)*PanelTokens)
-			a.set.PanelSDDMM(a.dw[lo:hi], dy, w.slabOf(x, first+j), code, next, dyNext[len(dyNext)/count*j:])
+			sparseWork.add((hi-lo)*p.count, (hi-lo)*p.width)
+			a.set.Panels[p.kind].SDDMM(a.dw[lo:hi], dy, w.slabOf(x, p, first+j), code, next, dyAfter[len(dyAfter)/count*j:])
 		}
 	}
 }
@@ -259,58 +257,4 @@ func (w *walk) gradientRun(threads int) int {
 	tiles := w.blocks() * w.slabs()
 	bytes := (4*w.kept() + 2*len(w.code)) / tiles
 	return max(1, min(w.slabs(), gradientBytes/max(1, bytes), tiles/(4*threads)))
-}
-
-// direct computes dst (tokens, n) = x (tokens, width) Wᵀ token by token, in
-// parallel over the row blocks.
-func (w *walk) direct(dst []float32, ldd int, x []float32, ldx int, values []float32, tokens int) {
-	productCalls.parallel(w.blocks(), productArgs{w: w, dst: dst, ldd: ldd, x: x, ldx: ldx, values: values, tokens: tokens}, (*productArgs).directBlock)
-}
-
-func (a *productArgs) directBlock(block int) {
-	w, r0 := a.w, block*blockRows
-	rows := min(blockRows, w.n-r0)
-	for t := range a.tokens {
-		out := a.dst[t*a.ldd+r0:][:rows]
-		clear(out)
-		for slab := range w.slabs() {
-			code, lo, hi := w.tile(block, slab)
-			sparseWork.add(hi-lo, hi-lo)
-			gatherDots(out, a.x[t*a.ldx+slab*w.slab:][:min(w.slab, w.width-slab*w.slab)], code, a.values[lo:hi])
-		}
-	}
-}
-
-// gatherDots adds one tile times one token to out.
-func gatherDots(out, x []float32, code []uint16, w []float32) {
-	for len(code) > 0 {
-		a, b := code[0], code[1]
-		shared, own, left := int(code[2]), int(code[3]), int(code[4])
-		both := code[pairHeader:][:shared]
-		apart := code[pairHeader+shared:][:2*own]
-		rest := code[pairHeader+shared+2*own:][:left]
-		// Four chains: shared and own columns of both rows.
-		var a0, b0, a1, b1 float32
-		v := w[:2*shared]
-		for i, j := range both {
-			xj := x[j/panelUnit]
-			a0 += float32(v[2*i] * xj)
-			b0 += float32(v[2*i+1] * xj)
-		}
-		v = w[2*shared:][:len(apart)]
-		for i := 0; i+1 < len(apart) && i+1 < len(v); i += 2 {
-			a1 += float32(v[i] * x[apart[i]/panelUnit])
-			b1 += float32(v[i+1] * x[apart[i+1]/panelUnit])
-		}
-		v = w[2*(shared+own):][:left]
-		for i, j := range rest {
-			a0 += float32(v[i] * x[j/panelUnit])
-		}
-		out[a] += a0 + a1
-		if a != b {
-			out[b] += b0 + b1
-		}
-		w = w[2*(shared+own)+left:]
-		code = code[pairHeader+codeLen(shared, own, left):]
-	}
 }

@@ -26,6 +26,7 @@ var files = []struct {
 	{"tile", emitTile},
 	{"bf16", emitBF16},
 	{"panel", emitPanel},
+	{"few", emitFew},
 	{"transpose", emitTranspose},
 	{"copy", emitCopy},
 	{"vector", emitVector},

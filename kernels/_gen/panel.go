@@ -5,33 +5,45 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-const (
-	// panelShift is log2 of the bytes of one feature in a panel: 128 tokens of
-	// 4 bytes.
-	panelShift = 9
-	panelBytes = 1 << panelShift
-	// pairHeader is the bytes of a pair's header: a, b, shared, own, left.
-	pairHeader = 10
-)
+// pairHeader is the bytes of a pair's header: a, b, shared, own, left.
+const pairHeader = 10
 
-// emitPanel writes the micro-kernels of the sparse products.
+// emitPanel writes the micro-kernels of the sparse products, for every width of
+// a panel.
 func emitPanel(g *gen) {
-	emitPanelSpMM(g, wide{"AVX512", 64, 1})
-	emitPanelSpMM(g, wide{"AVX2", 32, 4})
-	emitPanelSDDMM(g, wide{"AVX512", 64, 1})
-	emitPanelSDDMM(g, wide{"AVX2", 32, 4})
+	for _, emit := range []func(g *gen, w wide){emitPanelSpMM, emitPanelSDDMM} {
+		for _, w := range []wide{
+			{"AVX512", 64, 4, 1}, {"AVX512", 64, 5, 1}, {"AVX512", 64, 6, 1}, {"AVX512", 64, 7, 1},
+			{"AVX2", 32, 4, 1}, {"AVX2", 32, 5, 1}, {"AVX2", 32, 6, 2}, {"AVX2", 32, 7, 4},
+		} {
+			emit(g, w)
+		}
+	}
 }
 
-// wide is a register width. The tokens of a panel are handled in parts, as many
-// as the registers demand: two rows of a part stay in registers.
+// wide is a register width and the width of a panel. The tokens of a panel are
+// handled in parts, as many as the registers demand: two rows of a part stay in
+// registers.
 type wide struct {
-	name  string
+	level string
 	bytes int // of a register
+	log   int // log2 of the tokens of a panel, at least 4
 	parts int // of a panel
 }
 
+// tokens is the width of the panel, panelBytes one feature of it.
+func (w wide) tokens() int     { return 1 << w.log }
+func (w wide) panelBytes() int { return 4 << w.log }
+
+// name is the name of a function: panelSpMM with 16 tokens on AVX2 is panelSpMM16AVX2.
+func (w wide) name(function string) string { return function + itoa(w.tokens()) + w.level }
+
+// scale is what a column of the code, which is 64 times its number, is
+// multiplied by for its distance in bytes.
+func (w wide) scale() uint8 { return uint8(w.panelBytes() / 64) }
+
 // vectors is the number of registers for a row of a part.
-func (w wide) vectors() int { return panelBytes / w.bytes / w.parts }
+func (w wide) vectors() int { return w.panelBytes() / w.bytes / w.parts }
 
 func (w wide) regs(g *gen, n int) []reg.VecVirtual {
 	if w.bytes == 64 {
@@ -104,8 +116,8 @@ func walkPairs(g *gen, w wide, rows, vals string, after bool, body func(p *pairW
 	g.ADDQ(op.U8(pairHeader), p.code)
 	body(p)
 	if w.parts > 1 {
-		g.ADDQ(op.U32(uint32(panelBytes/w.parts)), p.part)
-		g.CMPQ(p.part, op.U32(panelBytes))
+		g.ADDQ(op.U32(uint32(w.panelBytes()/w.parts)), p.part)
+		g.CMPQ(p.part, op.U32(uint32(w.panelBytes())))
 		g.JLT(op.LabelRef("part"))
 	}
 	g.JMP(op.LabelRef("pair"))
@@ -116,7 +128,7 @@ func walkPairs(g *gen, w wide, rows, vals string, after bool, body func(p *pairW
 
 // rowAddress turns the number of a row into its address.
 func (p *pairWalk) rowAddress(r reg.GPVirtual) {
-	p.SHLQ(op.U8(panelShift), r)
+	p.SHLQ(op.U8(uint8(p.w.log+2)), r)
 	p.ADDQ(p.rows, r)
 }
 
@@ -153,7 +165,7 @@ func (p *pairWalk) prefetchPair() {
 	for i := range 2 {
 		p.MOVWQZX(at(p.u, 2*i), p.t)
 		p.rowAddress(p.t)
-		for line := 0; line < panelBytes; line += 64 {
+		for line := 0; line < p.w.panelBytes(); line += 64 {
 			p.PREFETCHT0(at(p.t, line))
 		}
 	}
@@ -172,7 +184,7 @@ func (p *pairWalk) loop(name string, n reg.GPVirtual, body func()) {
 
 // feature is the memory of vector v of a feature whose code is in t.
 func (p *pairWalk) feature(t reg.Register, v int) op.Mem {
-	return atIndex(p.xp, t, 8, v*p.w.bytes)
+	return atIndex(p.xp, t, p.w.scale(), v*p.w.bytes)
 }
 
 // oneColumn loads the code of one column into t, twoColumns those of a and b
@@ -191,8 +203,8 @@ func (p *pairWalk) twoColumns() {
 
 // emitPanelSpMM holds the outputs of two rows in registers.
 func emitPanelSpMM(g *gen, w wide) {
-	name := "panelSpMM" + w.name
-	g.function(name, "func(dst, x []float32, code []uint16, w, next []float32)", name+" is Set.PanelSpMM.")
+	name := w.name("panelSpMM")
+	g.function(name, "func(dst, x []float32, code []uint16, w, next []float32)", name+" is PanelKernels.SpMM for panels of "+itoa(w.tokens())+".")
 	walkPairs(g, w, "dst", "w", false, func(p *pairWalk) {
 		n := w.vectors()
 		a, b := w.regs(g, n), w.regs(g, n)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"github.com/mmcloughlin/avo/attr"
 	op "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -9,8 +8,8 @@ import (
 // emitPanelSDDMM holds two rows of dy in registers, streams x, and reduces four
 // dot products, which are two steps, together.
 func emitPanelSDDMM(g *gen, w wide) {
-	name := "panelSDDMM" + w.name
-	g.function(name, "func(dw, dy, x []float32, code []uint16, next, after []float32)", name+" is Set.PanelSDDMM.")
+	name := w.name("panelSDDMM")
+	g.function(name, "func(dw, dy, x []float32, code []uint16, next, after []float32)", name+" is PanelKernels.SDDMM for panels of "+itoa(w.tokens())+".")
 	var order reg.VecVirtual
 	if w.bytes == 64 {
 		order = g.ZMM()
@@ -31,11 +30,11 @@ func emitPanelSDDMM(g *gen, w wide) {
 		g.note("for ; left > 0; left-- { dw[0] += a * x[j] }")
 		p.loop("left", p.left, func() {
 			p.oneColumn()
-			s := w.regs(g, chains)
+			s := w.regs(g, w.chains())
 			for v := range n {
 				d.term(v, p.feature(p.t, v), a[v], s)
 			}
-			g.VADDPS(s[0], s[1], s[0])
+			d.join(s)
 			d.add(s[:1])
 		})
 	})
@@ -51,14 +50,22 @@ type dots struct {
 // chains is the number of registers that share the terms of a dot product. One
 // would be busy for 32 cycles, and hold up the scheduler, which has no room for
 // enough of the following dot products to fill the time.
-const chains = 2
+func (w wide) chains() int { return min(2, w.vectors()) }
+
+// join adds up the registers of a dot product.
+func (d dots) join(s []reg.VecVirtual) reg.VecVirtual {
+	if len(s) == 2 {
+		d.VADDPS(s[0], s[1], s[0])
+	}
+	return s[0]
+}
 
 // term multiplies, or where s holds a sum already multiplies and adds.
 func (d dots) term(v int, x op.Op, y reg.VecVirtual, s []reg.VecVirtual) {
-	if v < chains {
+	if v < len(s) {
 		d.VMULPS(x, y, s[v])
 	} else {
-		d.VFMADD231PS(x, y, s[v%chains])
+		d.VFMADD231PS(x, y, s[v%len(s)])
 	}
 }
 
@@ -67,7 +74,7 @@ func (d dots) term(v int, x op.Op, y reg.VecVirtual, s []reg.VecVirtual) {
 func (d dots) products(shared bool, n int) (s []reg.VecVirtual) {
 	acc := make([][]reg.VecVirtual, 2*n)
 	for i := range acc {
-		acc[i] = d.w.regs(d.gen, chains)
+		acc[i] = d.w.regs(d.gen, d.w.chains())
 	}
 	t := make([]reg.GPVirtual, 2*n)
 	for i := range n {
@@ -100,8 +107,7 @@ func (d dots) products(shared bool, n int) (s []reg.VecVirtual) {
 		}
 	}
 	for _, c := range acc {
-		d.VADDPS(c[0], c[1], c[0])
-		s = append(s, c[0])
+		s = append(s, d.join(c))
 	}
 	return s
 }
@@ -198,10 +204,5 @@ func (d dots) reduce256(s []reg.VecVirtual) reg.Register {
 
 // sumOrder is the permutation that collects the sums of a group.
 func sumOrder(g *gen) op.Mem {
-	m := g.StaticGlobal("sddmmOrder")
-	g.DataAttributes(attr.RODATA | attr.NOPTR)
-	for i, v := range []uint32{0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} {
-		g.AddDatum(4*i, op.U32(v))
-	}
-	return m
+	return g.words("sddmmOrder", 0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/mmcloughlin/avo/attr"
 	op "github.com/mmcloughlin/avo/operand"
@@ -116,13 +117,18 @@ func (g *gen) f32(name string, value float64) op.Mem {
 
 // table is a 32-bit constant in every lane, in memory.
 func (g *gen) table(name string, word uint32) op.Mem {
+	return g.words(name, slices.Repeat([]uint32{word}, 16)...)
+}
+
+// words are 32-bit constants in memory.
+func (g *gen) words(name string, words ...uint32) op.Mem {
 	if m, ok := g.tables[name]; ok {
 		return m
 	}
 	m := g.StaticGlobal(name)
 	g.DataAttributes(attr.RODATA | attr.NOPTR)
-	for i := range 8 {
-		g.AddDatum(8*i, op.U64(uint64(word)<<32|uint64(word)))
+	for i := 0; i < len(words); i += 2 {
+		g.AddDatum(4*i, op.U64(uint64(words[i+1])<<32|uint64(words[i])))
 	}
 	if g.tables == nil {
 		g.tables = map[string]op.Mem{}

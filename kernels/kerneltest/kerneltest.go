@@ -49,6 +49,7 @@ func Checks() []Check {
 		{"tile", checkTile},
 		{"panel_spmm", checkPanelSpMM},
 		{"panel_sddmm", checkPanelSDDMM},
+		{"few_spmm", checkFewSpMM},
 		{"gemm", withSet(checkGemm)},
 		{"gemm_large", withSet(checkGemmLarge)},
 		{"gemm_special", withSet(checkGemmSpecial)},

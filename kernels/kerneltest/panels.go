@@ -8,9 +8,6 @@ import (
 	"github.com/spdfctl/spdfctl/kernels"
 )
 
-// P is short for the tokens of a panel.
-const P = kernels.PanelTokens
-
 // Pattern is a random sparse tile as the panel kernels see it.
 type Pattern struct {
 	Rows, In int
@@ -21,7 +18,7 @@ type Pattern struct {
 }
 
 // pairUnit is what a column is multiplied by in the code.
-const pairUnit = P * 4 / 8
+const pairUnit = kernels.PanelTokens * 4 / 8
 
 // NewPattern returns a tile of random columns. Rows are paired in a random
 // order, the last of an odd number alone; row 1 of more than two keeps nothing.
@@ -118,24 +115,34 @@ func eachPattern(seed uint64, short bool, f func(rng *rand.Rand, p *Pattern, off
 	return nil
 }
 
-// poison writes NaN to the panels that no kept place names.
-func poison(x []float32, used []bool) {
+// poison writes NaN to the panels of P tokens that no kept place names.
+func poison(x []float32, used []bool, P int) {
 	for j, used := range used {
 		if !used {
-			for t := range P {
-				x[j*P+t] = float32(math.NaN())
-			}
+			fillNaN(x[j*P : (j+1)*P])
 		}
 	}
 }
 
+// eachPanel is eachPattern for every width of a panel.
+func eachPanel(set *kernels.Set, seed uint64, short bool, f func(rng *rand.Rand, p *Pattern, offset int, of kernels.PanelKernels, P int) error) error {
+	return eachPattern(seed, short, func(rng *rand.Rand, p *Pattern, offset int) error {
+		for i, P := range kernels.PanelWidths {
+			if err := f(rng, p, offset, set.Panels[i], P); err != nil {
+				return fmt.Errorf("panels of %d: %w", P, err)
+			}
+		}
+		return nil
+	})
+}
+
 func checkPanelSpMM(set *kernels.Set, short bool) error {
-	return eachPattern(15, short, func(rng *rand.Rand, p *Pattern, offset int) error {
+	return eachPanel(set, 15, short, func(rng *rand.Rand, p *Pattern, offset int, of kernels.PanelKernels, P int) error {
 		normal := func(s []float32) { fill(rng, s) }
 		dst := newGuarded("dst", p.Rows*P, offset, normal)
-		x := newGuarded("x", p.In*P, (offset+3)%16, func(s []float32) { fill(rng, s); poison(s, p.used) })
+		x := newGuarded("x", p.In*P, (offset+3)%16, func(s []float32) { fill(rng, s); poison(s, p.used, P) })
 		w := newGuarded("w", len(p.Places), (offset+5)%16, normal)
-		set.PanelSpMM(dst.s, x.s, p.Code, w.s, w.s)
+		of.SpMM(dst.s, x.s, p.Code, w.s, w.s)
 		want, mass := make([]float64, p.Rows*P), make([]float64, p.Rows*P)
 		for i, v := range dst.old() {
 			want[i], mass[i] = float64(v), math.Abs(float64(v))
@@ -157,11 +164,11 @@ func checkPanelSpMM(set *kernels.Set, short bool) error {
 }
 
 func checkPanelSDDMM(set *kernels.Set, short bool) error {
-	return eachPattern(16, short, func(rng *rand.Rand, p *Pattern, offset int) error {
+	return eachPanel(set, 16, short, func(rng *rand.Rand, p *Pattern, offset int, of kernels.PanelKernels, P int) error {
 		dw := newGuarded("dw", len(p.Places), offset, func(s []float32) { fill(rng, s) })
-		dy := newGuarded("dy", p.Rows*P, (offset+3)%16, func(s []float32) { fill(rng, s); poison(s, p.kept) })
-		x := newGuarded("x", p.In*P, (offset+5)%16, func(s []float32) { fill(rng, s); poison(s, p.used) })
-		set.PanelSDDMM(dw.s, dy.s, x.s, p.Code, x.s, dy.s)
+		dy := newGuarded("dy", p.Rows*P, (offset+3)%16, func(s []float32) { fill(rng, s); poison(s, p.kept, P) })
+		x := newGuarded("x", p.In*P, (offset+5)%16, func(s []float32) { fill(rng, s); poison(s, p.used, P) })
+		of.SDDMM(dw.s, dy.s, x.s, p.Code, x.s, dy.s)
 		for k, got := range dw.s {
 			old := float64(dw.old()[k])
 			i, j := p.Places[k][0], p.Places[k][1]
@@ -174,33 +181,75 @@ func checkPanelSDDMM(set *kernels.Set, short bool) error {
 	})
 }
 
+// checkFewSpMM takes one token and two.
+func checkFewSpMM(set *kernels.Set, short bool) error {
+	return eachPattern(17, short, func(rng *rand.Rand, p *Pattern, offset int) error {
+		normal := func(s []float32) { fill(rng, s) }
+		for tokens := 1; tokens <= 2; tokens++ {
+			dst, ldd := strided("dst", rng, tokens, p.Rows, offset)
+			x, ldx := strided("x", rng, tokens, p.In, offset%5)
+			w := newGuarded("w", len(p.Places), (offset+5)%16, normal)
+			for t := range tokens {
+				poison(x.s[t*ldx:], p.used, 1)
+			}
+			copy(x.before, x.all)
+			set.FewSpMM(dst.s, ldd, x.s, ldx, p.In, tokens, p.Code, w.s)
+			for t := range tokens {
+				want, mass := make([]float64, p.Rows), make([]float64, p.Rows)
+				for i, v := range dst.old()[t*ldd:][:p.Rows] {
+					want[i], mass[i] = float64(v), math.Abs(float64(v))
+				}
+				for k, at := range p.Places {
+					v := float64(w.s[k]) * float64(x.s[t*ldx+at[1]])
+					want[at[0]] += v
+					mass[at[0]] += math.Abs(v)
+				}
+				for i := range want {
+					if err := agree(dst.s[t*ldd+i], want[i], mass[i], p.In+2); err != nil {
+						return fmt.Errorf("token %d of %d, row %d: %w", t, tokens, i, err)
+					}
+				}
+			}
+			if err := first(gapsIntact(dst, ldd, p.Rows), x.unchanged(), w.unchanged()); err != nil {
+				return fmt.Errorf("%d tokens: %w", tokens, err)
+			}
+		}
+		return nil
+	})
+}
+
 // checkBiasPanels compares with the sums over the tokens of a panel; AddBias
 // itself rounds once.
 func checkBiasPanels(set *kernels.Set, short bool) error {
 	rng := newRand(24)
-	for _, tokens := range []int{0, 1, 128, 300} {
+	for _, tokens := range []int{0, 1, 17, 64, 128, 129, 300} {
 		for _, n := range []int{0, 1, 5, 70} {
 			x := newGuarded("x", kernels.PanelLen(tokens, n), n%16, func(s []float32) { fill(rng, s) })
 			bias, dbias := random(rng, n), random(rng, n)
+			feature := make([]int, len(x.s)) // of every element
+			for t0 := 0; t0 < tokens; t0 += kernels.PanelTokens {
+				one := kernels.PanelLen(min(kernels.PanelTokens, tokens-t0), 1)
+				for i := range one * n {
+					feature[t0*n+i] = i / one
+				}
+			}
 			want, mass := to64(dbias), make([]float64, n)
 			for j := range n {
 				mass[j] = math.Abs(want[j])
-				for i := j * P; i < len(x.s); i += n * P {
-					for _, v := range x.s[i : i+P] {
-						want[j] += float64(v)
-						mass[j] += math.Abs(float64(v))
-					}
-				}
+			}
+			for i, v := range x.s {
+				want[feature[i]] += float64(v)
+				mass[feature[i]] += math.Abs(float64(v))
 			}
 			kernels.BiasBackwardPanels(dbias, x.s, tokens, n)
 			for j, got := range dbias {
-				if err := agree(got, want[j], mass[j], tokens+2*P); err != nil {
+				if err := agree(got, want[j], mass[j], tokens+2*kernels.PanelTokens); err != nil {
 					return fmt.Errorf("BiasBackwardPanels of %d × %d: feature %d: %w", tokens, n, j, err)
 				}
 			}
 			kernels.AddBiasPanels(x.s, bias, tokens, n)
 			for i, got := range x.s {
-				if want := x.old()[i] + bias[i/P%n]; got != want {
+				if want := x.old()[i] + bias[feature[i]]; got != want {
 					return fmt.Errorf("AddBiasPanels of %d × %d: element %d: got %g, want %g", tokens, n, i, got, want)
 				}
 			}

@@ -54,8 +54,8 @@ func threadCases(set *kernels.Set, short bool) []threadCase {
 		}},
 		{"AddBias", func() []float32 { d := clone(dst); kernels.AddBias(d, n, b, m, n); return d }},
 		{"BiasBackward", func() []float32 { d := clone(b[:n]); kernels.BiasBackward(d, dst, n, m, n); return d }},
-		{"AddBiasPanels", func() []float32 { d := clone(dst); kernels.AddBiasPanels(d, b, 128, n); return d }},
-		{"BiasBackwardPanels", func() []float32 { d := clone(b[:n]); kernels.BiasBackwardPanels(d, dst, 128, n); return d }},
+		{"AddBiasPanels", func() []float32 { d := clone(dst); kernels.AddBiasPanels(d, b, m-10, n); return d }},
+		{"BiasBackwardPanels", func() []float32 { d := clone(b[:n]); kernels.BiasBackwardPanels(d, dst, m-10, n); return d }},
 		{"PackPanels", func() []float32 {
 			d := make([]float32, kernels.PanelLen(tokens, sp.in))
 			kernels.PackPanels(d, x, sp.in, tokens, sp.in)
@@ -142,7 +142,7 @@ func threadCases(set *kernels.Set, short bool) []threadCase {
 			}})
 		}
 	}
-	for _, t := range []int{1, 70, tokens} {
+	for _, t := range []int{1, 2, 3, 9, 33, 70, 127, 130, tokens} {
 		cases = append(cases,
 			threadCase{"Sparse.Forward", func() []float32 {
 				y := make([]float32, t*sp.out)
