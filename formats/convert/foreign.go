@@ -49,8 +49,9 @@ const (
 // of parameters of the model too, 0 if only masks are there.
 //
 // It returns an error for a value of a mask that is neither 0 nor 1, a mask that
-// has not the shape of its weight, bits past the last one, and whatever else
-// keeps the masks from being what the layout says.
+// has not the shape of its weight, bits past the last one, a member of a zip file
+// whose CRC-32 is wrong, a tensor that cannot be read, and whatever else keeps the
+// masks from being what the layout says.
 func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask, int, error) {
 	if layout == "" {
 		layout = c.maskLayout()
@@ -60,6 +61,9 @@ func (c *Checkpoint) ReadMasks(layout string, model *Checkpoint) ([]*masks.Mask,
 	}[layout]
 	if read == nil {
 		return nil, 0, fmt.Errorf("convert: %s: %q is no layout of masks, only %s are", c.Path, layout, strings.Join(MaskLayouts, ", "))
+	}
+	if err := c.checkWhole(); err != nil {
+		return nil, 0, fmt.Errorf("convert: %s: %w", c.Path, err)
 	}
 	found, err := read(model)
 	if err != nil {
@@ -163,6 +167,27 @@ func (c *Checkpoint) maskLayout() string {
 	return MasksNaN
 }
 
+// checkWhole makes sure that no tensor is left out, and that zip files are as they
+// were written: a mask has no other sign of a flipped bit.
+func (c *Checkpoint) checkWhole() error {
+	for _, r := range c.Refusals {
+		return fmt.Errorf("tensor %q %s: %w", r.Name, r.Reason, ErrUnsupported)
+	}
+	if c.Format != Npz && c.Format != TorchZip {
+		return nil
+	}
+	for _, f := range c.sources {
+		z, err := stored.OpenZip(f)
+		if err != nil {
+			return err
+		}
+		if err := z.CheckSums(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // keepTensor is a tensor of one byte for each element, 1 where it is kept.
 func keepTensor(name string, shape []int, keep []byte) stored.Tensor {
 	return stored.InMemory(formats.Info{Name: name, DType: formats.U8, Shape: shape}, keep)
@@ -170,24 +195,43 @@ func keepTensor(name string, shape []int, keep []byte) stored.Tensor {
 
 // besideMasks reads X_mask, with X_orig or X beside it.
 func (c *Checkpoint) besideMasks(*Checkpoint) (map[string]stored.Tensor, error) {
+	byName := make(map[string]stored.Tensor, len(c.Tensors))
+	for _, t := range c.Tensors {
+		byName[t.Name] = t
+	}
 	found := make(map[string]stored.Tensor)
 	for _, t := range c.Tensors {
+		if base, ok := strings.CutSuffix(t.Name, origEnd); ok {
+			if _, ok := byName[base+maskEnd]; !ok {
+				return nil, fmt.Errorf("tensor %q: there is no %q", t.Name, base+maskEnd)
+			}
+		}
 		base, ok := strings.CutSuffix(t.Name, maskEnd)
-		if !ok || len(t.Shape) != 2 {
+		if !ok {
 			continue
 		}
-		i := slices.IndexFunc(c.Tensors, func(w stored.Tensor) bool { return w.Name == base || w.Name == base+origEnd })
-		if i < 0 {
-			return nil, fmt.Errorf("tensor %q: there is neither %q nor %q", t.Name, base, base+origEnd)
+		weight, ok := byName[base+origEnd]
+		if !ok {
+			weight, ok = byName[base]
 		}
-		if !slices.Equal(c.Tensors[i].Shape, t.Shape) {
-			return nil, fmt.Errorf("tensor %q is %s, the weight %s", t.Name, t.Info, c.Tensors[i].Info)
+		matrix := len(t.Shape) == 2
+		switch {
+		case !ok && !matrix:
+			continue // such as a causal mask
+		case !ok:
+			return nil, fmt.Errorf("tensor %q: there is neither %q nor %q", t.Name, base, base+origEnd)
+		case !slices.Equal(weight.Shape, t.Shape):
+			return nil, fmt.Errorf("tensor %q is %s, the weight %s", t.Name, t.Info, weight.Info)
 		}
 		keep, err := zeroOrOne(t)
 		if err != nil {
 			return nil, err
 		}
-		found[base] = keepTensor(base, t.Shape, keep)
+		if matrix {
+			found[base] = keepTensor(base, t.Shape, keep)
+		} else if slices.Contains(keep, 0) {
+			return nil, fmt.Errorf("tensor %q is %s: only matrices have masks here: %w", t.Name, t.Info, ErrUnsupported)
+		}
 	}
 	return found, nil
 }

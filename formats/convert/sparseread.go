@@ -58,6 +58,9 @@ func (c *Checkpoint) expandPacked() error {
 	if err := c.expandMoments(byName, gone, made); err != nil {
 		return err
 	}
+	if err := c.loneParts(byName, gone, made); err != nil {
+		return err
+	}
 	if len(made) == 0 {
 		return nil
 	}
@@ -70,6 +73,26 @@ func (c *Checkpoint) expandPacked() error {
 		}
 	}
 	c.Tensors = list
+	return nil
+}
+
+// loneParts returns an error if two parts of a packed matrix are there and the
+// bitmask or the elements are not: the matrix would be lost.
+func (c *Checkpoint) loneParts(byName map[string]stored.Tensor, gone map[string]bool, made map[string]stored.Tensor) error {
+	for _, t := range c.Tensors {
+		for _, joint := range []string{".", "_"} {
+			base, ok := strings.CutSuffix(t.Name, joint+shapeEnd)
+			if _, done := made[t.Name]; !ok || done || gone[t.Name] || t.DType != formats.I64 || !slices.Equal(t.Shape, []int{2}) {
+				continue
+			}
+			for _, pair := range [][2]string{{bitmaskEnd, packedEnd}, {packedEnd, bitmaskEnd}} {
+				there, other := base+joint+pair[0], base+joint+pair[1]
+				if _, ok := byName[there]; ok && !gone[there] {
+					return fmt.Errorf("convert: %s: tensor %q: there is no %q", c.Path, there, other)
+				}
+			}
+		}
+	}
 	return nil
 }
 

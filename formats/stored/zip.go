@@ -6,6 +6,7 @@ import (
 	"compress/flate"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math"
 	"slices"
@@ -36,6 +37,7 @@ type Member struct {
 	method uint16
 	begin  int64 // of the data in the file
 	packed int64 // their size
+	crc    uint32
 }
 
 // Zip is the members of a zip file, in the order of its directory.
@@ -46,7 +48,7 @@ type Zip struct {
 
 // OpenZip reads the directory of a zip file and checks that its members have
 // different names, are stored or deflated and not encrypted, and lie inside the
-// file and not over each other. CRCs are not looked at.
+// file and not over each other. CRCs are not looked at, see CheckSums.
 func OpenZip(f *File) (Zip, error) {
 	bounded := &boundedReaderAt{f, maxDirectory}
 	r, err := zip.NewReader(bounded, f.Size())
@@ -110,7 +112,7 @@ func newMember(f *File, entry *zip.File) (Member, error) {
 	default:
 		return Member{}, fmt.Errorf("is compressed by method %d, known are 0 (stored) and 8 (deflated): %w", entry.Method, ErrUnsupported)
 	}
-	return Member{Name: entry.Name, Size: int64(size), file: f, method: entry.Method, begin: begin, packed: int64(packed)}, nil
+	return Member{Name: entry.Name, Size: int64(size), file: f, method: entry.Method, begin: begin, packed: int64(packed), crc: entry.CRC32}, nil
 }
 
 // boundedReaderAt fails after a number of bytes have been read.
@@ -159,4 +161,32 @@ func (m Member) Load(limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("member %s: %w", quoted(m.Name), short(err))
 	}
 	return data, nil
+}
+
+// CheckSums reads all members and compares their CRC-32 with the directory. PyTorch
+// can write files without them: one in which no member with content has the right
+// one is taken as such, and is no error.
+func (z Zip) CheckSums() error {
+	var wrong error
+	right := false
+	for _, m := range z.Members {
+		r, err := m.Read(0, m.Size)
+		if err != nil {
+			return err
+		}
+		sum := crc32.NewIEEE()
+		if n, err := io.CopyBuffer(struct{ io.Writer }{sum}, r, make([]byte, min(copyBuffer, m.Size+1))); err != nil || n < m.Size {
+			return fmt.Errorf("member %s: %w", quoted(m.Name), short(cmp.Or(err, io.ErrUnexpectedEOF)))
+		}
+		switch {
+		case sum.Sum32() == m.crc:
+			right = right || m.Size > 0
+		case wrong == nil:
+			wrong = fmt.Errorf("member %s has the CRC-32 %08x, the directory says %08x", quoted(m.Name), sum.Sum32(), m.crc)
+		}
+	}
+	if right {
+		return wrong
+	}
+	return nil
 }
