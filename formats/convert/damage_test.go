@@ -80,6 +80,25 @@ func TestMasksFlippedAndCut(t *testing.T) {
 	}
 }
 
+// contentsOf loads the tensors of a safetensors file as they are stored.
+func contentsOf(t *testing.T, path string) weights {
+	t.Helper()
+	f, err := safetensors.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := make(weights)
+	for _, info := range f.Infos() {
+		data, err := f.Bytes(info.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w[info.Name] = held{info, bytes.Clone(data)}
+	}
+	return w
+}
+
 // rewrite writes a file with its tensors changed, in the same container, and
 // returns the path.
 func rewrite(t *testing.T, file string, change func([]held) []held) string {
@@ -87,17 +106,8 @@ func rewrite(t *testing.T, file string, change func([]held) []held) string {
 	var list []held
 	path := filepath.Join("testdata", "masks", file)
 	if strings.HasSuffix(file, ".safetensors") { // Open would expand it
-		f, err := safetensors.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		for _, info := range f.Infos() {
-			data, err := f.Bytes(info.Name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			list = append(list, held{info, bytes.Clone(data)})
+		for _, h := range contentsOf(t, path) {
+			list = append(list, h)
 		}
 	} else {
 		for name, h := range read(t, path) {
