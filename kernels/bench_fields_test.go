@@ -28,7 +28,7 @@ func BenchmarkTile(b *testing.B) {
 		const kc = 256
 		a, bb, c := deviates(1, kc*set.MR), deviates(2, kc*set.NR), make([]float32, set.MR*set.NR)
 		timed(b, fmt.Sprintf("m=%d/n=%d/k=%d", set.MR, set.NR, kc), float64(2*set.MR*set.NR*kc), func() {
-			set.Tile(c, set.NR, a, bb, kc, true)
+			set.Tile(c, set.NR, a, bb, kc, true, bb)
 		})
 	})
 }
@@ -42,7 +42,7 @@ func BenchmarkBF16(b *testing.B) {
 		const kc, rows, cols = 256, 64, 768
 		a, bb, c := make([]float32, kc*t.MR), make([]float32, kc*t.NR), make([]float32, t.MR*t.NR)
 		timed(b, fmt.Sprintf("tile/m=%d/n=%d/k=%d", t.MR, t.NR, 2*kc), float64(4*t.MR*t.NR*kc), func() {
-			t.Tile(c, t.NR, a, bb, kc, true)
+			t.Tile(c, t.NR, a, bb, kc, true, bb)
 		})
 		timed(b, "peak", float64(2*t.DotLoopAdds*1000), func() { t.DotLoop(1000) })
 		src, dst := deviates(10, rows*cols), make([]float32, rows*cols)

@@ -15,7 +15,7 @@ type BF16Kernels struct {
 	//	c[i*ldc+j] (+)= sum over p < kc of a1*b1 + a0*b0, a1 and a0 the halves of a[p*MR+i], b1 and b0 of b[p*NR+j]
 	//
 	// A sum or a product below 2^-126 may count as 0.
-	Tile   func(c []float32, ldc int, a, b []float32, kc int, add bool)
+	Tile   func(c []float32, ldc int, a, b []float32, kc int, add bool, next []float32)
 	MR, NR int
 
 	// PairRows rounds and packs two rows at a time:
@@ -101,7 +101,7 @@ func pairColumnsRef(dst []float32, ldd int, src []float32, lds int, rows, cols i
 
 // tileBF16Ref adds the second product of a pair before the first, as
 // VDPBF16PS does. A product of two bf16 numbers has 16 bits: it is exact.
-func tileBF16Ref(c []float32, ldc int, a, b []float32, kc int, add bool) {
+func tileBF16Ref(c []float32, ldc int, a, b []float32, kc int, add bool, _ []float32) {
 	var sum [tileRowsRef][tileColsRef]float32
 	for p := range kc {
 		var b0, b1 [tileColsRef]float32

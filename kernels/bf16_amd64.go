@@ -7,7 +7,7 @@ package kernels
 // tileBF16AVX512 is BF16Kernels.Tile for MR = 14, NR = 32.
 //
 //go:noescape
-func tileBF16AVX512(c []float32, ldc int, a []float32, b []float32, kc int, add bool)
+func tileBF16AVX512(c []float32, ldc int, a []float32, b []float32, kc int, add bool, next []float32)
 
 // pairColumnsAVX512 is BF16Kernels.PairColumns in blocks of 16 by 16.
 //

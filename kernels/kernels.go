@@ -24,8 +24,9 @@ type Set struct {
 	//	c[i*ldc+j] (+)= sum over p < kc of a[p*MR+i] * b[p*NR+j], i < MR, j < NR
 	//
 	// a is (kc, MR), b is (kc, NR), c holds an MR×NR tile with row stride ldc.
-	// MR is at most 64, NR at most 256.
-	Tile   func(c []float32, ldc int, a, b []float32, kc int, add bool)
+	// MR is at most 64, NR at most 256. next is what a following call will read,
+	// b itself if nothing: a hint to prefetch it, nothing else.
+	Tile   func(c []float32, ldc int, a, b []float32, kc int, add bool, next []float32)
 	MR, NR int
 
 	// BF16 multiplies in bf16; nil where the CPU has no instruction for it. It is

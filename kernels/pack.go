@@ -20,7 +20,7 @@ type tiling struct {
 	set    *Set
 	mr, nr int
 	per    int // summed indices in a word of a packed operand
-	tile   func(c []float32, ldc int, a, b []float32, kc int, add bool)
+	tile   func(c []float32, ldc int, a, b []float32, kc int, add bool, next []float32)
 	// rows packs an operand that is sumMajor, columns any other.
 	rows, columns func(dst []float32, ldd int, src []float32, lds int, rows, cols int)
 }
@@ -88,20 +88,28 @@ func multiplyPacked(set *Set, work *workCount, c []float32, ldc int, a, b []floa
 
 // multiply adds the product of packed operands to c (m, n) or, unless add,
 // writes it there. kc is in words. A panel of A stays in the first-level cache
-// while those of B, which are wider, come from the second. B may have been
-// packed with more words than the kc that count: packedKC. edge is scratch of
-// mr*nr for tiles that hang over the rim.
+// while those of B, which are wider, come from the second, where the tiles of the
+// first rows bring them ahead of their use. B may have been packed with more words
+// than the kc that count: packedKC. edge is scratch of mr*nr for tiles that hang
+// over the rim.
 func (t tiling) multiply(c []float32, ldc int, a, b []float32, packedKC, m, n, kc int, add bool, edge []float32) {
 	mr, nr := t.mr, t.nr
 	for i := 0; i < m; i += mr {
 		ap := a[i*kc:][:mr*kc]
 		for j := 0; j < n; j += nr {
 			bp := b[j*packedKC:][:nr*kc]
+			next := bp
+			switch {
+			case j+nr >= n && i+mr < m:
+				next = a[(i+mr)*kc:]
+			case j+nr < n && i == 0:
+				next = b[(j+nr)*packedKC:]
+			}
 			if i+mr <= m && j+nr <= n {
-				t.tile(c[i*ldc+j:], ldc, ap, bp, kc, add)
+				t.tile(c[i*ldc+j:], ldc, ap, bp, kc, add, next)
 				continue
 			}
-			t.tile(edge, nr, ap, bp, kc, false)
+			t.tile(edge, nr, ap, bp, kc, false, next)
 			for r := range min(mr, m-i) {
 				row := c[(i+r)*ldc+j:][:min(nr, n-j)]
 				if add {

@@ -8,7 +8,7 @@ const (
 )
 
 // tileRef takes two steps of k a turn, so that the bounds are tested half as often.
-func tileRef(c []float32, ldc int, a, b []float32, kc int, add bool) {
+func tileRef(c []float32, ldc int, a, b []float32, kc int, add bool, _ []float32) {
 	var c00, c01, c02, c03 float32
 	var c10, c11, c12, c13 float32
 	a, b = a[:kc*tileRowsRef], b[:kc*tileColsRef]

@@ -24,7 +24,7 @@ func TestTileAMD64(t *testing.T) {
 				a, b := filled(fa, s, mr*kc, rng), filled(fb, s, nr*kc, rng)
 				before := append([]float32(nil), c...)
 				add := kc%2 == 0
-				set.Tile(c, ldc, a, b, kc, add)
+				set.Tile(c, ldc, a, b, kc, add, a)
 				for i, got := range c {
 					row, col := i/ldc, i%ldc
 					want, mass := float64(before[i]), math.Abs(float64(before[i]))

@@ -7,9 +7,9 @@ package kernels
 // tileAVX512 is Set.Tile for MR = 14, NR = 32.
 //
 //go:noescape
-func tileAVX512(c []float32, ldc int, a []float32, b []float32, kc int, add bool)
+func tileAVX512(c []float32, ldc int, a []float32, b []float32, kc int, add bool, next []float32)
 
 // tileAVX2 is Set.Tile for MR = 6, NR = 16.
 //
 //go:noescape
-func tileAVX2(c []float32, ldc int, a []float32, b []float32, kc int, add bool)
+func tileAVX2(c []float32, ldc int, a []float32, b []float32, kc int, add bool, next []float32)

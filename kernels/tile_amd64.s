@@ -4,94 +4,100 @@
 
 #include "textflag.h"
 
-// func tileAVX512(c []float32, ldc int, a []float32, b []float32, kc int, add bool)
+// func tileAVX512(c []float32, ldc int, a []float32, b []float32, kc int, add bool, next []float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tileAVX512(SB), NOSPLIT, $0-89
+TEXT ·tileAVX512(SB), NOSPLIT, $0-120
 	MOVQ c_base+0(FP), AX
 	MOVQ ldc+24(FP), CX
 	MOVQ a_base+32(FP), DX
 	MOVQ b_base+56(FP), BX
 	MOVQ kc+80(FP), SI
+	MOVQ next_base+96(FP), DI
 	SHLQ $0x02, CX
 
+	// ahead = next - b
+	SUBQ BX, DI
+
 	// var acc [MR][NR]float32; prefetch c
-	MOVQ       AX, DI
+	MOVQ       AX, R8
 	VPXORD     Z0, Z0, Z0
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z1, Z1, Z1
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z2, Z2, Z2
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z3, Z3, Z3
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z4, Z4, Z4
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z5, Z5, Z5
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z6, Z6, Z6
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z7, Z7, Z7
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z8, Z8, Z8
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z9, Z9, Z9
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z10, Z10, Z10
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z11, Z11, Z11
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z12, Z12, Z12
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z13, Z13, Z13
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z14, Z14, Z14
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z15, Z15, Z15
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z16, Z16, Z16
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z17, Z17, Z17
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z18, Z18, Z18
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z19, Z19, Z19
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z20, Z20, Z20
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z21, Z21, Z21
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z22, Z22, Z22
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z23, Z23, Z23
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z24, Z24, Z24
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z25, Z25, Z25
-	PREFETCHT0 64(DI)
-	ADDQ       CX, DI
+	PREFETCHT0 64(R8)
+	ADDQ       CX, R8
 	VPXORD     Z26, Z26, Z26
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VPXORD     Z27, Z27, Z27
-	PREFETCHT0 64(DI)
+	PREFETCHT0 64(R8)
 
 	// for ; k >= 2; k -= 2 {
 	SUBQ $0x02, SI
 	JLT  tail
 
 loop:
-	// acc[i][j] += a[p*MR+i] * b[p*NR+j], p = 0..1
+	// acc[i][j] += a[p*MR+i] * b[p*NR+j], p = 0..1; prefetch next
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   64(BX)(DI*1)
 	VMOVUPS      (BX), Z28
 	VMOVUPS      64(BX), Z29
 	VBROADCASTSS (DX), Z30
@@ -136,6 +142,8 @@ loop:
 	VBROADCASTSS 52(DX), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
+	PREFETCHT1   128(BX)(DI*1)
+	PREFETCHT1   192(BX)(DI*1)
 	VMOVUPS      128(BX), Z28
 	VMOVUPS      192(BX), Z29
 	VBROADCASTSS 56(DX), Z30
@@ -191,6 +199,8 @@ tail:
 	JLE  store
 
 tailLoop:
+	PREFETCHT1   (BX)(DI*1)
+	PREFETCHT1   64(BX)(DI*1)
 	VMOVUPS      (BX), Z28
 	VMOVUPS      64(BX), Z29
 	VBROADCASTSS (DX), Z30
@@ -246,48 +256,48 @@ store:
 	JEQ   overwrite
 
 	// if add { acc[i][j] += c[i*ldc+j] }
-	MOVQ   AX, DI
-	VADDPS (DI), Z0, Z0
-	VADDPS 64(DI), Z1, Z1
-	ADDQ   CX, DI
-	VADDPS (DI), Z2, Z2
-	VADDPS 64(DI), Z3, Z3
-	ADDQ   CX, DI
-	VADDPS (DI), Z4, Z4
-	VADDPS 64(DI), Z5, Z5
-	ADDQ   CX, DI
-	VADDPS (DI), Z6, Z6
-	VADDPS 64(DI), Z7, Z7
-	ADDQ   CX, DI
-	VADDPS (DI), Z8, Z8
-	VADDPS 64(DI), Z9, Z9
-	ADDQ   CX, DI
-	VADDPS (DI), Z10, Z10
-	VADDPS 64(DI), Z11, Z11
-	ADDQ   CX, DI
-	VADDPS (DI), Z12, Z12
-	VADDPS 64(DI), Z13, Z13
-	ADDQ   CX, DI
-	VADDPS (DI), Z14, Z14
-	VADDPS 64(DI), Z15, Z15
-	ADDQ   CX, DI
-	VADDPS (DI), Z16, Z16
-	VADDPS 64(DI), Z17, Z17
-	ADDQ   CX, DI
-	VADDPS (DI), Z18, Z18
-	VADDPS 64(DI), Z19, Z19
-	ADDQ   CX, DI
-	VADDPS (DI), Z20, Z20
-	VADDPS 64(DI), Z21, Z21
-	ADDQ   CX, DI
-	VADDPS (DI), Z22, Z22
-	VADDPS 64(DI), Z23, Z23
-	ADDQ   CX, DI
-	VADDPS (DI), Z24, Z24
-	VADDPS 64(DI), Z25, Z25
-	ADDQ   CX, DI
-	VADDPS (DI), Z26, Z26
-	VADDPS 64(DI), Z27, Z27
+	MOVQ   AX, R8
+	VADDPS (R8), Z0, Z0
+	VADDPS 64(R8), Z1, Z1
+	ADDQ   CX, R8
+	VADDPS (R8), Z2, Z2
+	VADDPS 64(R8), Z3, Z3
+	ADDQ   CX, R8
+	VADDPS (R8), Z4, Z4
+	VADDPS 64(R8), Z5, Z5
+	ADDQ   CX, R8
+	VADDPS (R8), Z6, Z6
+	VADDPS 64(R8), Z7, Z7
+	ADDQ   CX, R8
+	VADDPS (R8), Z8, Z8
+	VADDPS 64(R8), Z9, Z9
+	ADDQ   CX, R8
+	VADDPS (R8), Z10, Z10
+	VADDPS 64(R8), Z11, Z11
+	ADDQ   CX, R8
+	VADDPS (R8), Z12, Z12
+	VADDPS 64(R8), Z13, Z13
+	ADDQ   CX, R8
+	VADDPS (R8), Z14, Z14
+	VADDPS 64(R8), Z15, Z15
+	ADDQ   CX, R8
+	VADDPS (R8), Z16, Z16
+	VADDPS 64(R8), Z17, Z17
+	ADDQ   CX, R8
+	VADDPS (R8), Z18, Z18
+	VADDPS 64(R8), Z19, Z19
+	ADDQ   CX, R8
+	VADDPS (R8), Z20, Z20
+	VADDPS 64(R8), Z21, Z21
+	ADDQ   CX, R8
+	VADDPS (R8), Z22, Z22
+	VADDPS 64(R8), Z23, Z23
+	ADDQ   CX, R8
+	VADDPS (R8), Z24, Z24
+	VADDPS 64(R8), Z25, Z25
+	ADDQ   CX, R8
+	VADDPS (R8), Z26, Z26
+	VADDPS 64(R8), Z27, Z27
 
 overwrite:
 	// c[i*ldc+j] = acc[i][j]
@@ -335,40 +345,44 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tileAVX2(c []float32, ldc int, a []float32, b []float32, kc int, add bool)
+// func tileAVX2(c []float32, ldc int, a []float32, b []float32, kc int, add bool, next []float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tileAVX2(SB), NOSPLIT, $0-89
+TEXT ·tileAVX2(SB), NOSPLIT, $0-120
 	MOVQ c_base+0(FP), AX
 	MOVQ ldc+24(FP), CX
 	MOVQ a_base+32(FP), DX
 	MOVQ b_base+56(FP), BX
 	MOVQ kc+80(FP), SI
+	MOVQ next_base+96(FP), DI
 	SHLQ $0x02, CX
 
+	// ahead = next - b
+	SUBQ BX, DI
+
 	// var acc [MR][NR]float32; prefetch c
-	MOVQ       AX, DI
+	MOVQ       AX, R8
 	VXORPS     Y0, Y0, Y0
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VXORPS     Y1, Y1, Y1
-	ADDQ       CX, DI
+	ADDQ       CX, R8
 	VXORPS     Y2, Y2, Y2
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VXORPS     Y3, Y3, Y3
-	ADDQ       CX, DI
+	ADDQ       CX, R8
 	VXORPS     Y4, Y4, Y4
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VXORPS     Y5, Y5, Y5
-	ADDQ       CX, DI
+	ADDQ       CX, R8
 	VXORPS     Y6, Y6, Y6
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VXORPS     Y7, Y7, Y7
-	ADDQ       CX, DI
+	ADDQ       CX, R8
 	VXORPS     Y8, Y8, Y8
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VXORPS     Y9, Y9, Y9
-	ADDQ       CX, DI
+	ADDQ       CX, R8
 	VXORPS     Y10, Y10, Y10
-	PREFETCHT0 (DI)
+	PREFETCHT0 (R8)
 	VXORPS     Y11, Y11, Y11
 
 	// for ; k >= 2; k -= 2 {
@@ -376,7 +390,8 @@ TEXT ·tileAVX2(SB), NOSPLIT, $0-89
 	JLT  tail
 
 loop:
-	// acc[i][j] += a[p*MR+i] * b[p*NR+j], p = 0..1
+	// acc[i][j] += a[p*MR+i] * b[p*NR+j], p = 0..1; prefetch next
+	PREFETCHT1   (BX)(DI*1)
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (DX), Y14
@@ -397,6 +412,7 @@ loop:
 	VBROADCASTSS 20(DX), Y14
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
+	PREFETCHT1   64(BX)(DI*1)
 	VMOVUPS      64(BX), Y12
 	VMOVUPS      96(BX), Y13
 	VBROADCASTSS 24(DX), Y14
@@ -428,6 +444,7 @@ tail:
 	JLE  store
 
 tailLoop:
+	PREFETCHT1   (BX)(DI*1)
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
 	VBROADCASTSS (DX), Y14
@@ -459,24 +476,24 @@ store:
 	JEQ   overwrite
 
 	// if add { acc[i][j] += c[i*ldc+j] }
-	MOVQ   AX, DI
-	VADDPS (DI), Y0, Y0
-	VADDPS 32(DI), Y1, Y1
-	ADDQ   CX, DI
-	VADDPS (DI), Y2, Y2
-	VADDPS 32(DI), Y3, Y3
-	ADDQ   CX, DI
-	VADDPS (DI), Y4, Y4
-	VADDPS 32(DI), Y5, Y5
-	ADDQ   CX, DI
-	VADDPS (DI), Y6, Y6
-	VADDPS 32(DI), Y7, Y7
-	ADDQ   CX, DI
-	VADDPS (DI), Y8, Y8
-	VADDPS 32(DI), Y9, Y9
-	ADDQ   CX, DI
-	VADDPS (DI), Y10, Y10
-	VADDPS 32(DI), Y11, Y11
+	MOVQ   AX, R8
+	VADDPS (R8), Y0, Y0
+	VADDPS 32(R8), Y1, Y1
+	ADDQ   CX, R8
+	VADDPS (R8), Y2, Y2
+	VADDPS 32(R8), Y3, Y3
+	ADDQ   CX, R8
+	VADDPS (R8), Y4, Y4
+	VADDPS 32(R8), Y5, Y5
+	ADDQ   CX, R8
+	VADDPS (R8), Y6, Y6
+	VADDPS 32(R8), Y7, Y7
+	ADDQ   CX, R8
+	VADDPS (R8), Y8, Y8
+	VADDPS 32(R8), Y9, Y9
+	ADDQ   CX, R8
+	VADDPS (R8), Y10, Y10
+	VADDPS 32(R8), Y11, Y11
 
 overwrite:
 	// c[i*ldc+j] = acc[i][j]

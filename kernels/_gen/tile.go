@@ -30,7 +30,7 @@ func emitTileKernel(g *gen, t tileKernel) {
 	if t.bf16 {
 		field = "BF16Kernels.Tile"
 	}
-	g.function(t.name, "func(c []float32, ldc int, a, b []float32, kc int, add bool)",
+	g.function(t.name, "func(c []float32, ldc int, a, b []float32, kc int, add bool, next []float32)",
 		t.name+" is "+field+" for MR = "+itoa(mr)+", NR = "+itoa(nr)+".")
 	vec := g.zmms
 	if width == 32 {
@@ -52,7 +52,10 @@ func emitTileKernel(g *gen, t tileKernel) {
 		acc, bv = acc[:mr*nv], acc[mr*nv:]
 	}
 	c, ldc, a, b, k := g.base("c"), g.integer("ldc"), g.base("a"), g.base("b"), g.integer("kc")
+	ahead := g.base("next")
 	g.SHLQ(op.U8(2), ldc)
+	g.note("ahead = next - b")
+	g.SUBQ(b, ahead)
 
 	g.note("var acc [MR][NR]float32; prefetch c")
 	row := g.GP64()
@@ -74,6 +77,9 @@ func emitTileKernel(g *gen, t tileKernel) {
 	}
 
 	step := func(u int) {
+		for j := 0; j < nr*4; j += 64 {
+			g.PREFETCHT1(atIndex(b, ahead, 1, u*nr*4+j))
+		}
 		for j := range nv {
 			g.VMOVUPS(at(b, u*nr*4+j*width), bv[j])
 		}
@@ -97,7 +103,7 @@ func emitTileKernel(g *gen, t tileKernel) {
 	g.SUBQ(op.U8(tileUnroll), k)
 	g.JLT(op.LabelRef("tail"))
 	g.Label("loop")
-	g.note("acc[i][j] += a[p*MR+i] * b[p*NR+j], p = 0..%d", tileUnroll-1)
+	g.note("acc[i][j] += a[p*MR+i] * b[p*NR+j], p = 0..%d; prefetch next", tileUnroll-1)
 	for u := range tileUnroll {
 		step(u)
 	}

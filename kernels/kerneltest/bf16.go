@@ -156,7 +156,7 @@ func checkBF16Tile(set *kernels.Set, short bool) error {
 			s[i] = bf16Word(float32(rng.NormFloat64()*0x1p-63), float32(rng.NormFloat64()*0x1p-63))
 		}
 	}
-	b.Tile(c, b.NR, pa, pb, kc, false)
+	b.Tile(c, b.NR, pa, pb, kc, false, pb)
 	for i, got := range c {
 		var want float64
 		for p := range kc {

@@ -77,7 +77,7 @@ func checkTile(set *kernels.Set, short bool) error {
 
 // tiled is a tile, whose packed words hold one number or more.
 type tiled struct {
-	tile     func(c []float32, ldc int, a, b []float32, kc int, add bool)
+	tile     func(c []float32, ldc int, a, b []float32, kc int, add bool, next []float32)
 	mr, nr   int
 	per      int                                    // numbers in a word
 	multiply func(a, b float32) (sum, mass float64) // the products of two words
@@ -92,7 +92,7 @@ func tileCases(x tiled, normal func(s []float32), short bool) error {
 		b := newGuarded("b", kc*nr, (offset+kc)%16, normal)
 		c := newGuarded("c", (mr-1)*ldc+nr, (offset+3)%16, func(s []float32) { fill(newRand(15), s) })
 		add := (kc+offset)%2 == 0
-		x.tile(c.s, ldc, a.s, b.s, kc, add)
+		x.tile(c.s, ldc, a.s, b.s, kc, add, a.s)
 		for i, got := range c.s {
 			r, j := i/ldc, i%ldc
 			old := float64(c.old()[i])
@@ -128,7 +128,7 @@ func tileCases(x tiled, normal func(s []float32), short bool) error {
 		a[5*mr+row] = float32(math.NaN())
 		col := row % nr
 		b[3*nr+col] = float32(math.Inf(-1))
-		x.tile(c, nr, a, b, kc, true)
+		x.tile(c, nr, a, b, kc, true, b)
 		for i, got := range c {
 			want := i/nr == row || i%nr == col
 			if (got != got) != want {
