@@ -3,18 +3,19 @@ package kernels
 // Blocking of the dense products, as in Goto, van de Geijn, "Anatomy of
 // High-Performance Matrix Multiplication", 2008, with the roles of A and B
 // exchanged: an A panel of gemmKC × MR stays in the first-level cache, a block of
-// B in the second, the packed operands in the last. gemmKC is part of the
-// result's definition, because each block of k is summed apart; the other sizes
-// are not. A word is one number, or two of bf16.
+// B in the second, packed A in the last. gemmKC is part of the result's
+// definition, because each block of k is summed apart; the other sizes are not. A
+// word is one number, or two of bf16.
 const (
 	gemmKC = 256  // words of the sum per block
 	gemmK  = 2048 // words packed at a time, a multiple of gemmKC
 	gemmM  = 2048 // rows of A packed at a time
-	gemmN  = 2048 // columns of B packed at a time
-	gemmMB = 128  // rows of C that one task computes
-	gemmNB = 512  // columns of C that one task computes
 
-	packChunk = 32768 // elements that one task packs
+	// Rows and columns of C that one task computes, at least and at most.
+	gemmRowsMin, gemmRowsMax = 128, 512
+	gemmColsMin, gemmColsMax = 96, 256
+
+	packChunk = 32768 // elements of A that one task packs
 
 	// directM is the number of rows up to which packing B costs more than it
 	// saves, as in decoding.
@@ -67,135 +68,112 @@ func gemm(set *Set, precision Precision, dst []float32, ldd int, a, b matrix, m,
 		gemmDot(set, dst, ldd, a, b, m, n, k, accumulate, then)
 		return
 	}
-	t := set.tiling(precision)
-	words := ceilDiv(k, t.per)
-	// Long blocks save barriers; one thread has none, and keeps what it packs in
-	// the nearer caches.
-	most := gemmK
-	if Threads() == 1 {
-		most = gemmKC
-	}
-	stepM, stepN, stepK := roundUp(min(m, gemmM), t.mr), roundUp(min(n, gemmN), t.nr), min(words, most)
-	packed := borrow((stepM + stepN) * stepK)
+	x := gemmArgs{tiling: set.tiling(precision), c: dst, ldc: ldd, b: b, n: n, then: then}
+	words := ceilDiv(k, x.per)
+	stepM, stepK := roundUp(min(m, gemmM), x.mr), min(words, gemmK)
+	packed := borrow(stepM * stepK)
 	defer packed.giveBack()
-	packedB, packedA := packed.data[:stepN*stepK], packed.data[stepN*stepK:]
-	for j0 := 0; j0 < n; j0 += stepN {
-		nb := min(stepN, n-j0)
-		for p0 := 0; p0 < words; p0 += stepK {
-			// Of k, whose last word may be half full.
-			first := p0 * t.per
-			kb := min(stepK*t.per, k-first)
-			for i0 := 0; i0 < m; i0 += stepM {
-				mb := min(stepM, m-i0)
-				t.packBoth(packedA, packedB, a, b, i0, mb, j0, nb, first, kb, i0 == 0)
-				var last Epilogue
-				if p0+stepK >= words {
-					last = then.from(i0, j0, ldd)
-				}
-				t.multiplyBlock(dst[i0*ldd+j0:], ldd, packedA, packedB, mb, nb, kb, p0 == 0 && !accumulate, last)
-			}
+	x.packed = packed.data
+	for p0 := 0; p0 < words; p0 += stepK {
+		// Of k, whose last word may be half full.
+		x.p0 = p0 * x.per
+		x.k = min(stepK*x.per, k-x.p0)
+		x.add = p0 > 0 || accumulate
+		x.last = p0+stepK >= words
+		for i0 := 0; i0 < m; i0 += stepM {
+			x.m = min(stepM, m-i0)
+			x.packA(a, i0)
+			part := x
+			part.c, part.then = dst[i0*ldd:], then.from(i0, 0, ldd)
+			part.run()
 		}
 	}
 }
 
-// packBoth packs one block of A and, if withB, of B, in parallel: for every
-// gemmKC words of the sum all panels.
-func (t tiling) packBoth(packedA, packedB []float32, a, b matrix, i0, mb, j0, nb, p0, kb int, withB bool) {
-	// One task packs about 128 KiB: drawing it costs little, and rows are read
-	// in long runs.
-	words := ceilDiv(kb, t.per)
-	kc := min(words, gemmKC)
-	wa, wb := max(1, packChunk/(t.mr*kc))*t.mr, max(1, packChunk/(t.nr*kc))*t.nr
-	x := gemmPackArgs{tiling: t, p0: p0, kb: kb,
-		a: gemmPackSide{packedA, a, t.mr, i0, mb, wa, ceilDiv(mb, wa)},
-		b: gemmPackSide{packedB, b, t.nr, j0, nb, wb, ceilDiv(nb, wb)},
-	}
-	if !withB {
-		x.b.tasks = 0
-	}
-	gemmPackCalls.parallel((x.a.tasks+x.b.tasks)*ceilDiv(words, gemmKC), x, gemmPackTask)
-}
-
-// gemmPackArgs are the operands of one packBoth: kb summed indices from p0 on.
-type gemmPackArgs struct {
-	tiling
-	a, b   gemmPackSide
-	p0, kb int
-}
-
-// gemmPackSide is one operand: count rows of m from first on go to dst, in panels
-// of width; each of tasks packs share rows.
-type gemmPackSide struct {
-	dst                               []float32
-	m                                 matrix
-	width, first, count, share, tasks int
-}
-
-var gemmPackCalls calls[gemmPackArgs]
-
-// gemmPackTask packs what task stands for: gemmKC words of the rows of one share.
-func gemmPackTask(x *gemmPackArgs, task int) {
-	side, tasks := &x.a, x.a.tasks+x.b.tasks
-	p := task / tasks * gemmKC
-	if task %= tasks; task >= x.a.tasks {
-		side, task = &x.b, task-x.a.tasks
-	}
-	kc := min(gemmKC, ceilDiv(x.kb, x.per)-p)
-	from := p * x.per
-	i := task * side.share
-	x.pack(side.dst[roundUp(side.count, side.width)*p+i*kc:], side.width,
-		side.m, side.first+i, min(side.share, side.count-i), x.p0+from, min(kc*x.per, x.kb-from))
-}
-
-// multiplyBlock adds the product of packed operands to c (m, n), in parallel,
-// or, if first, overwrites c. A task computes its part of c for all k, gemmKC
-// words at a time, and what follows, while it stays in the second-level cache. The
-// tiles lie on a fixed grid, so it does not matter for the result which task computes which.
-func (t tiling) multiplyBlock(c []float32, ldc int, a, b []float32, m, n, k int, first bool, then Epilogue) {
-	x := gemmBlockArgs{tiling: t, c: c, ldc: ldc, a: a, b: b, m: m, n: n, k: k, first: first, then: then,
-		down: ceilDiv(m, gemmMB), across: ceilDiv(n, gemmNB)}
-	// Eight tasks a thread even out their ends.
-	want := 8 * Threads()
-	for x.down*x.across < want && ceilDiv(n, t.nr) >= 16*x.across {
-		x.across *= 2
-	}
-	for x.down*x.across < want && ceilDiv(m, t.mr) >= 8*x.down {
-		x.down *= 2
-	}
-	gemmBlockCalls.parallel(x.down*x.across, x, gemmBlockTask)
-}
-
-// gemmBlockArgs are the operands of one multiplyBlock, cut into down × across tasks.
-type gemmBlockArgs struct {
+// gemmArgs are the operands of the product of a packed block of A, m rows, with
+// k summed indices of B from p0 on, cut into down × across tasks.
+type gemmArgs struct {
 	tiling
 	c            []float32
 	ldc          int
-	a, b         []float32
-	m, n, k      int
-	first        bool
+	packed       []float32 // A
+	b            matrix
+	m, n, k, p0  int
+	add, last    bool // add to c; the last summed indices
 	then         Epilogue
 	down, across int
 }
 
-var gemmBlockCalls calls[gemmBlockArgs]
+// gemmPackArgs are the operands of packA.
+type gemmPackArgs struct {
+	tiling
+	dst                 []float32
+	a                   matrix
+	first, count, share int // rows, and how many of them a task packs
+	p0, k               int
+}
 
-// gemmBlockTask computes one part of c.
-func gemmBlockTask(x *gemmBlockArgs, task int) {
+var (
+	gemmPackCalls calls[gemmPackArgs]
+	gemmCalls     calls[gemmArgs]
+)
+
+// packA packs the block of A from row i0 on, in parallel: all panels for every
+// gemmKC words of the sum.
+func (x *gemmArgs) packA(a matrix, i0 int) {
+	words := ceilDiv(x.k, x.per)
+	y := gemmPackArgs{tiling: x.tiling, dst: x.packed, a: a, first: i0, count: x.m, p0: x.p0, k: x.k}
+	y.share = max(1, packChunk/(x.mr*min(words, gemmKC))) * x.mr
+	gemmPackCalls.parallel(ceilDiv(x.m, y.share)*ceilDiv(words, gemmKC), y, (*gemmPackArgs).task)
+}
+
+// task packs gemmKC words of the rows of one share.
+func (x *gemmPackArgs) task(task int) {
+	tasks := ceilDiv(x.count, x.share)
+	p, i := task/tasks*gemmKC, task%tasks*x.share
+	from, kc := p*x.per, min(gemmKC, ceilDiv(x.k, x.per)-p)
+	numbers, end := min(kc*x.per, x.k-from), min(x.count, i+x.share)
+	dst := x.dst[roundUp(x.count, x.mr)*p+i*kc:]
+	x.pack(dst, x.mr, x.a, x.first+i, end-i, x.p0+from, numbers)
+}
+
+// run multiplies, in parallel.
+func (x *gemmArgs) run() {
+	panels, threads := ceilDiv(x.n, x.nr), Threads()
+	x.down = ceilDiv(x.m, gemmRowsMax)
+	// Four tasks a thread, of columns that are read for many multiply-adds each.
+	x.across = ceilDiv(panels, min(ceilDiv(gemmColsMax, x.nr), max(ceilDiv(gemmColsMin, x.nr), panels*x.down/(4*threads))))
+	// If those are few, the rows are cut, and B is packed more than once, so that
+	// eight tasks a thread even out their ends.
+	x.down = max(x.down, min(ceilDiv(8*threads, x.across), x.m/gemmRowsMin))
+	gemmCalls.parallel(x.down*x.across, *x, (*gemmArgs).task)
+}
+
+// task computes one part of c for all k, gemmKC words at a time, while it and the
+// block of B at hand, which the task packs itself, stay in the second-level
+// cache; then what follows. The tiles lie on a fixed grid, so it does not matter
+// for the result which task computes which.
+func (x *gemmArgs) task(task int) {
 	mr, nr := x.mr, x.nr
 	panelsA, panelsB, words := ceilDiv(x.m, mr), ceilDiv(x.n, nr), ceilDiv(x.k, x.per)
-	row, col := task/x.across, task%x.across
+	row, col := task%x.down, task/x.down
 	i, j := row*panelsA/x.down*mr, col*panelsB/x.across*nr
 	mb := min((row+1)*panelsA/x.down*mr, x.m) - i
 	nb := min((col+1)*panelsB/x.across*nr, x.n) - j
 	denseWork.add(mb*nb*x.k, roundUp(mb, mr)*roundUp(nb, nr)*words*x.per)
-	edge := borrow(mr * nr)
+	scratch := borrow(mr*nr + roundUp(nb, nr)*min(words, gemmKC))
+	defer scratch.giveBack()
+	edge, packed := scratch.data[:mr*nr], scratch.data[mr*nr:]
+	c := x.c[i*x.ldc+j:]
 	for p := 0; p < words; p += gemmKC {
-		kc := min(gemmKC, words-p)
-		x.multiply(x.c[i*x.ldc+j:], x.ldc, x.a[panelsA*mr*p+i*kc:], x.b[panelsB*nr*p+j*kc:], kc, mb, nb, kc, p > 0 || !x.first, edge.data)
+		kc, from := min(gemmKC, words-p), p*x.per
+		x.pack(packed, nr, x.b, j, nb, x.p0+from, min(kc*x.per, x.k-from))
+		x.multiply(c, x.ldc, x.packed[panelsA*mr*p+i*kc:], packed, kc, mb, nb, kc, p > 0 || x.add, edge)
 	}
-	edge.giveBack()
-	then := x.then.from(i, j, x.ldc)
-	then.apply(x.set, x.c[i*x.ldc+j:], x.ldc, mb, nb)
+	if x.last {
+		then := x.then.from(i, j, x.ldc)
+		then.apply(x.set, c, x.ldc, mb, nb)
+	}
 }
 
 func clearRows(dst []float32, ld, rows, cols int) {

@@ -88,10 +88,10 @@ func multiplyPacked(set *Set, work *workCount, c []float32, ldc int, a, b []floa
 
 // multiply adds the product of packed operands to c (m, n) or, unless add,
 // writes it there. kc is in words. A panel of A stays in the first-level cache
-// while those of B, which are wider, come from the second, where the tiles of the
-// first rows bring them ahead of their use. B may have been packed with more words
-// than the kc that count: packedKC. edge is scratch of mr*nr for tiles that hang
-// over the rim.
+// while those of B, which are wider, come from the second; the last tile of a row
+// fetches the next panel of A there. B may have been packed with more words than
+// the kc that count: packedKC. edge is scratch of mr*nr for tiles that hang over
+// the rim.
 func (t tiling) multiply(c []float32, ldc int, a, b []float32, packedKC, m, n, kc int, add bool, edge []float32) {
 	mr, nr := t.mr, t.nr
 	for i := 0; i < m; i += mr {
@@ -99,11 +99,8 @@ func (t tiling) multiply(c []float32, ldc int, a, b []float32, packedKC, m, n, k
 		for j := 0; j < n; j += nr {
 			bp := b[j*packedKC:][:nr*kc]
 			next := bp
-			switch {
-			case j+nr >= n && i+mr < m:
+			if j+nr >= n && i+mr < m {
 				next = a[(i+mr)*kc:]
-			case j+nr < n && i == 0:
-				next = b[(j+nr)*packedKC:]
 			}
 			if i+mr <= m && j+nr <= n {
 				t.tile(c[i*ldc+j:], ldc, ap, bp, kc, add, next)
