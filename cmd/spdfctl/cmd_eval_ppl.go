@@ -38,8 +38,8 @@ and what precedes a document are part of the result. With --bos none the first
 token of a document has no prediction; with --bos eot it is predicted from
 <|endoftext|>.
 
-The data is text (.txt, also .gz), token shards, or a .json list of token ids or
-of such lists. By default it is one document; --documents cuts text into lines or
+The data is text (.txt, also .gz), token shards, .bin files of nanoGPT or llm.c
+(one, a folder or a pattern), or a .json list of token ids or of such lists. By default it is one document; --documents cuts text into lines or
 articles of WikiText, and token shards at their end-of-text ids. Words are what
 stands between white space. A loss per word or byte is that of all predicted
 tokens over all words or bytes.`,
@@ -49,7 +49,7 @@ tokens over all words or bytes.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.evalPPL(cmd.Context(), args[0], flags) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&flags.path, "data", "", "text, token shards or .json list of ids")
+	f.StringVar(&flags.path, "data", "", "text, token shards, .bin files or .json list of ids")
 	f.IntVar(&flags.window, "window", 0, "tokens of a window (0: the model's context)")
 	f.IntVar(&flags.stride, "stride", 0, "tokens a window moves on (0: the window)")
 	f.StringVar(&flags.bos, "bos", eval.BOSNone, "what precedes a document: none, or eot, the token <|endoftext|>")
@@ -77,7 +77,7 @@ func (a *app) evalPPL(ctx context.Context, model string, flags pplFlags) error {
 		return err
 	}
 	m.SetPrecision(flags.precision)
-	data, err := readDocuments(flags.path, flags.documents, tok)
+	data, err := readDocuments(flags.path, flags.documents, tok, m.Config.VocabSize)
 	if err != nil {
 		return err
 	}

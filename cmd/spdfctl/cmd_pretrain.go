@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/spdfctl/spdfctl/analysis"
-	"github.com/spdfctl/spdfctl/formats/bpe"
 	"github.com/spdfctl/spdfctl/formats/maskfile"
 	"github.com/spdfctl/spdfctl/masks"
 	"github.com/spdfctl/spdfctl/train"
@@ -30,8 +29,9 @@ type pretrainConfig struct {
 	NCtx      int    `yaml:"n_ctx"`      // longest sequence
 	VocabSize int    `yaml:"vocab_size"` // 0: the tokenizer's
 
-	Data    mix `yaml:"data"`     // directories that "data prepare" wrote, with weights
-	ValData mix `yaml:"val_data"` // likewise; empty: val beside train, if there is one
+	Data      mix    `yaml:"data"`      // directories that "data prepare" wrote or .bin files, with weights
+	ValData   mix    `yaml:"val_data"`  // likewise; empty: val beside train, if there is one
+	Tokenizer string `yaml:"tokenizer"` // of .bin files; empty: what lies beside the data
 
 	Sparsity string `yaml:"sparsity"` // fraction pruned of each sparsified matrix
 	Mask     string `yaml:"mask"`     // mask file, instead of sparsity
@@ -57,7 +57,8 @@ func newPretrainCmd(a *app) *cobra.Command {
 		Short: "Pre-train a GPT sparsely or densely",
 		Long: `Pretrain trains a GPT-2 model from scratch on token shards. With --sparsity or
 --mask only the kept weights exist: their values, gradients and moments.
---data may be repeated, as DIR=WEIGHT: the sources then share the sequences.
+--data may be repeated, as DIR=WEIGHT: the sources then share the sequences. It
+also takes the .bin files of nanoGPT and llm.c, whose tokenizer --tokenizer names.
 
 Every setting is a key of the YAML file given by --config, with underscores,
 and a flag, with dashes; a flag wins. The run directory gets the resolved
@@ -98,8 +99,9 @@ func (cfg *pretrainConfig) define(f *pflag.FlagSet) {
 	f.IntVar(&cfg.NEmbd, "n-embd", cfg.NEmbd, "width of the model")
 	f.IntVar(&cfg.NCtx, "n-ctx", cfg.NCtx, "longest sequence in tokens")
 	f.IntVar(&cfg.VocabSize, "vocab-size", cfg.VocabSize, "rows of the embedding (0: the tokenizer's or the preset's)")
-	f.Var(&cfg.Data, "data", "DIR or DIR=WEIGHT of \"spdfctl data prepare\" (may be repeated; without weights: by size)")
+	f.Var(&cfg.Data, "data", "DIR or DIR=WEIGHT of \"spdfctl data prepare\", or .bin files: one, a folder or a pattern (may be repeated; without weights: by size)")
 	f.Var(&cfg.ValData, "val-data", "likewise, for validation (default: every DIR/val that exists)")
+	f.StringVar(&cfg.Tokenizer, "tokenizer", cfg.Tokenizer, "tokenizer of .bin files (default: what lies beside the data, if anything does)")
 	f.StringVar(&cfg.Sparsity, "sparsity", cfg.Sparsity, "fraction of each sparsified matrix that is pruned, in [0, 1)")
 	f.StringVar(&cfg.Mask, "mask", cfg.Mask, "mask file, instead of --sparsity")
 	trainFlags(f, &cfg.Config)
@@ -237,15 +239,14 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, flags runFlags) 
 	if err != nil {
 		return s, err
 	}
-	tok, err := bpe.Load(cfg.Data[0].Path)
+	ids, err := idSpaceOf(cfg)
 	if err != nil {
 		return s, err
 	}
-	eot, err := endOfText(tok, cfg.Data[0].Path)
-	if err != nil {
-		return s, err
+	if ids.tok == nil && cfg.SampleEvery > 0 {
+		return s, usageErrorf("pretrain: sample_every is %d, but there is no tokenizer: --tokenizer names one", cfg.SampleEvery)
 	}
-	c, err := cfg.modelConfig(tok.VocabSize())
+	c, err := cfg.modelConfig(ids.Size)
 	if err != nil {
 		return s, err
 	}
@@ -255,12 +256,12 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, flags runFlags) 
 	if err := cfg.checkMasks(sparsity); err != nil {
 		return s, err
 	}
-	from, err := openSources(cfg, tok)
+	from, err := openSources(cfg, ids)
 	if err != nil {
 		return s, err
 	}
 	defer from.Close()
-	r := &train.Run{Dir: flags.out, Config: cfg.Config, Train: from.blend, Valid: from.valid, EOS: int(eot), SaveFiles: tokenizerSaver(tok), Target: sparsity}
+	r := &train.Run{Dir: flags.out, Config: cfg.Config, Train: from.blend, Valid: from.valid, EOS: int(ids.EOT), Target: sparsity}
 	if err := checkValidation(cfg.Config, r); err != nil {
 		return s, err
 	}
@@ -276,7 +277,9 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, flags runFlags) 
 	if cfg.Parametrization == "supar" {
 		r.Model.SuParInit(cfg.BaseWidth)
 	}
-	r.Sample = a.sampler(r, tok)
+	if ids.tok != nil {
+		r.SaveFiles, r.Sample = tokenizerSaver(ids.tok), a.sampler(r, ids.tok)
+	}
 	uses := from.use(cfg.MaxSteps*cfg.BatchSize, cfg.SeqLen)
 	if flags.dryRun {
 		return s, a.dryRun(ctx, r, cfg.SeqLen, uses)
@@ -286,6 +289,7 @@ func (a *app) pretrain(ctx context.Context, cfg pretrainConfig, flags runFlags) 
 	}
 	total, kept := r.Model.Counts()
 	a.logf("pretrain: %d parameters, %d kept, %d steps of %d sequences of %d tokens", total, kept, cfg.MaxSteps, cfg.BatchSize, cfg.SeqLen)
+	a.logf("pretrain: %s", ids)
 	for _, u := range uses {
 		a.logf("pretrain: %s: %d sequences, %.3g epochs of %d windows", u.Name, u.Sequences, u.Epochs, u.Windows)
 	}

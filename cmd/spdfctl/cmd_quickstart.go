@@ -258,7 +258,7 @@ func (a *app) quickPerplexity(ctx context.Context, model, shards string) (float6
 	if err != nil {
 		return 0, err
 	}
-	data, err := readDocuments(shards, documentsWhole, nil)
+	data, err := readDocuments(shards, documentsWhole, nil, m.Config.VocabSize)
 	if err != nil {
 		return 0, err
 	}

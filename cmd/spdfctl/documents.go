@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -67,14 +68,44 @@ func loadModelMaybeTokenizer(model, path string) (*gpt.Model, *bpe.Tokenizer, er
 func isJSON(path string) bool { return strings.HasSuffix(path, ".json") }
 
 // isTokens reports whether path is a directory or a file of token shards.
-func isTokens(path string) bool { return isDir(path) || strings.HasSuffix(path, tokens.Extension) }
+func isTokens(path string) bool {
+	return isDir(path) || strings.HasSuffix(path, tokens.Extension) || strings.HasSuffix(path, tokens.BinExtension)
+}
 
-// readDocuments reads the data at path as documents of a kind. tok may be nil for
-// ids; with one, bytes and words of their text are counted.
-func readDocuments(path, kind string, tok *bpe.Tokenizer) (evalData, error) {
+// openIDs opens token shards, or .bin files, whose ids are taken for those of tok,
+// or without one for those of their kind, of which a model knows vocab.
+func openIDs(path string, tok *bpe.Tokenizer, vocab int) (*tokens.Shards, error) {
+	files, val, err := tokens.BinFiles(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(files) > 0 && len(val) > 0:
+		return nil, fmt.Errorf("tokens: %s: holds files to train and to validate on: name a file, or a pattern as %s",
+			path, filepath.ToSlash(filepath.Join(path, "*val*"+tokens.BinExtension)))
+	case len(files)+len(val) == 0:
+		return tokens.Open(path)
+	}
+	files = append(files, val...)
+	if tok != nil {
+		return tokens.OpenBin(files, tokens.Vocab{Size: tok.VocabSize(), EOT: eotOf(tok), Hash: tok.Hash()})
+	}
+	v, err := tokens.BinVocab(files[0])
+	if err != nil {
+		return nil, err
+	}
+	if v.Size = min(v.Size, vocab); int(v.EOT) >= v.Size {
+		v.EOT = -1
+	}
+	return tokens.OpenBin(files, v)
+}
+
+// readDocuments reads the data at path as documents of a kind, for a model of
+// vocab ids. tok may be nil for ids; with one, bytes and words of their text are
+// counted.
+func readDocuments(path, kind string, tok *bpe.Tokenizer, vocab int) (evalData, error) {
 	switch {
 	case isTokens(path):
-		return readShards(path, kind, tok)
+		return readShards(path, kind, tok, vocab)
 	case kind == documentsEOT:
 		return evalData{}, usageErrorf("eval ppl: --documents eot: %s is no token shards", path)
 	case isJSON(path):
@@ -123,11 +154,11 @@ func readDocuments(path, kind string, tok *bpe.Tokenizer) (evalData, error) {
 
 // readShards reads token shards as one document, or as those between end-of-text
 // ids, which belong to the document before them.
-func readShards(path, kind string, tok *bpe.Tokenizer) (evalData, error) {
+func readShards(path, kind string, tok *bpe.Tokenizer, vocab int) (evalData, error) {
 	if kind != documentsWhole && kind != documentsEOT {
 		return evalData{}, usageErrorf("eval ppl: --documents %s: %s is token shards, whose documents are whole or eot", kind, path)
 	}
-	s, err := tokens.Open(path)
+	s, err := openIDs(path, tok, vocab)
 	if err != nil {
 		return evalData{}, err
 	}

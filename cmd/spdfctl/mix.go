@@ -3,17 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/spdfctl/spdfctl/formats/bpe"
-	"github.com/spdfctl/spdfctl/formats/tokens"
-	"github.com/spdfctl/spdfctl/train"
 	"github.com/spdfctl/spdfctl/train/data"
 )
 
@@ -168,140 +163,4 @@ func weighted(m mix, with bool) string {
 		}
 	}
 	return ""
-}
-
-// sources are the open shards of a run.
-type sources struct {
-	train []*data.Windows
-	names []string
-	blend *data.Blend
-	valid []train.Validation
-	open  []io.Closer
-}
-
-// Close lets go of the shards.
-func (s *sources) Close() error {
-	var errs []error
-	for _, c := range s.open {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// openSources opens what cfg trains and validates on.
-func openSources(cfg pretrainConfig, tok *bpe.Tokenizer) (s *sources, err error) {
-	s = new(sources)
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
-	halves := mix{} // for validation, beside those to train on
-	for k, p := range cfg.Data {
-		trainDir, valDir := splitDirs(p.Path)
-		w, err := s.windows(trainDir, tok, cfg.SeqLen, data.Seed(cfg.Seed, k))
-		if err != nil {
-			return s, err
-		}
-		s.train = append(s.train, w)
-		s.names = append(s.names, filepath.ToSlash(p.Path))
-		if valDir != "" {
-			halves = append(halves, mixPart{valDir, p.Weight})
-		}
-	}
-	shares, err := cfg.Data.shares(s.train)
-	if err != nil {
-		return s, fmt.Errorf("pretrain: data: %w", err)
-	}
-	if s.blend, err = data.NewBlend(s.train, shares); err != nil {
-		return s, err
-	}
-	valid := cfg.ValData
-	if len(valid) == 0 {
-		valid = halves
-	}
-	var sets []*data.Windows
-	for _, p := range valid {
-		w, err := s.windows(p.Path, tok, cfg.SeqLen, cfg.Seed)
-		if err != nil {
-			return s, err
-		}
-		sets = append(sets, w)
-	}
-	if shares, err = valid.shares(sets); err != nil {
-		return s, fmt.Errorf("pretrain: val_data: %w", err)
-	}
-	for i, w := range sets {
-		s.valid = append(s.valid, train.Validation{Name: filepath.ToSlash(valid[i].Path), Weight: float64(shares[i]), Set: w})
-	}
-	return s, nil
-}
-
-// shares returns the proportions of sources: by their weights or, without, by
-// their windows, so that all come to the end of an epoch together.
-func (m mix) shares(parts []*data.Windows) ([]uint64, error) {
-	weights := make([]string, len(parts))
-	for i, w := range parts {
-		if weights[i] = m[i].Weight; weights[i] == "" {
-			weights[i] = fmt.Sprint(w.Len())
-		}
-	}
-	return data.Shares(weights)
-}
-
-// windows opens token shards made with tok.
-func (s *sources) windows(dir string, tok *bpe.Tokenizer, seqLen int, seed uint64) (*data.Windows, error) {
-	shards, err := tokens.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	s.open = append(s.open, shards)
-	if got, want := shards.TokenizerHash(), tok.Hash(); got != want {
-		return nil, fmt.Errorf("tokens: %s: encoded with tokenizer %.12s, the model's is %.12s", dir, got, want)
-	}
-	w, err := data.NewWindows(shards, seqLen, seed)
-	if err != nil {
-		return nil, fmt.Errorf("%w (in %s)", err, dir)
-	}
-	return w, nil
-}
-
-// splitDirs returns the shards to train and to validate on: the halves that
-// "data prepare" made, or the directory itself.
-func splitDirs(dir string) (trainDir, valDir string) {
-	trainDir = dir
-	if half := filepath.Join(dir, tokens.TrainDir); isDir(half) {
-		trainDir = half
-	}
-	if half := filepath.Join(dir, tokens.ValDir); isDir(half) {
-		valDir = half
-	}
-	return trainDir, valDir
-}
-
-// sourceUse is what a run takes of a source.
-type sourceUse struct {
-	Name      string  `json:"name"`
-	Windows   int     `json:"windows"`   // in the source
-	Sequences int     `json:"sequences"` // that the run reads
-	Tokens    int64   `json:"tokens"`
-	Epochs    float64 `json:"epochs"`
-}
-
-// use returns what a run of that many sequences of seqLen tokens takes of every
-// source.
-func (s *sources) use(sequences, seqLen int) []sourceUse {
-	list := make([]sourceUse, len(s.train))
-	for k, n := range s.blend.Counts(sequences) {
-		windows := s.train[k].Len()
-		list[k] = sourceUse{s.names[k], windows, n, int64(n) * int64(seqLen), float64(n) / float64(windows)}
-	}
-	return list
-}
-
-// printUse adds the sources of a run to a table.
-func printUse(w *tabwriter.Writer, uses []sourceUse) {
-	for _, u := range uses {
-		fmt.Fprintf(w, "source\t%s\t%d tokens, %.3g epochs of %d windows\n", u.Name, u.Tokens, u.Epochs, u.Windows)
-	}
 }

@@ -66,7 +66,7 @@ const models = "pretrain densify finetune"
 var phaseKinds = map[string]phaseKind{
 	"tokenizer": {command: []string{"tokenizer", "train"}},
 	"prepare":   {command: []string{"data", "prepare"}, paths: map[string]string{"tokenizer": "tokenizer", "val": ""}},
-	"pretrain":  {command: []string{"pretrain"}, paths: map[string]string{"data": "prepare", "val_data": "prepare", "mask": ""}, resumes: true},
+	"pretrain":  {command: []string{"pretrain"}, paths: map[string]string{"data": "prepare", "val_data": "prepare", "tokenizer": "tokenizer", "mask": ""}, resumes: true},
 	"densify":   {command: []string{"densify"}, from: "pretrain finetune"},
 	"finetune":  {command: []string{"finetune"}, from: models, flag: "from", paths: map[string]string{"data": "", "dev": ""}, resumes: true},
 	"decode":    {command: []string{"eval", "nlg"}, from: models, output: hypFile, paths: map[string]string{"data": "", "meteor_dir": ""}},

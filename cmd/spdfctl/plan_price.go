@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spdfctl/spdfctl/analysis"
-	"github.com/spdfctl/spdfctl/formats/bpe"
 	"github.com/spdfctl/spdfctl/formats/nlg"
 	"github.com/spdfctl/spdfctl/train/gpt"
 )
@@ -189,29 +188,27 @@ func (r *pricer) vocabulary(x *phase, o *options) (int, error) {
 	if o.pretrain.Model != "" {
 		return 1, nil // the preset has its own
 	}
-	data := o.pretrain.Data[0].Path
-	if name, ok := strings.CutPrefix(data, "@"); ok {
-		prepare := r.plan.find(name)
-		for _, s := range prepare.settings {
-			if s.key != "tokenizer" {
-				continue
+	cfg := o.pretrain
+	if name, ok := strings.CutPrefix(cfg.Data[0].Path, "@"); ok && cfg.Tokenizer == "" {
+		for _, s := range r.plan.find(name).settings {
+			if s.key == "tokenizer" {
+				cfg.Tokenizer = s.values[0]
 			}
-			if data = s.values[0]; !strings.HasPrefix(data, "@") {
-				break
-			}
-			tok := r.plan.find(data[1:])
-			t, err := tok.options(variant{settings: tok.settings})
-			if err != nil {
-				return 0, err
-			}
-			return strconv.Atoi(t.flags.Lookup("vocab-size").Value.String())
 		}
 	}
-	tok, err := bpe.Load(data)
+	if name, ok := strings.CutPrefix(cfg.Tokenizer, "@"); ok {
+		tok := r.plan.find(name)
+		t, err := tok.options(variant{settings: tok.settings})
+		if err != nil {
+			return 0, err
+		}
+		return strconv.Atoi(t.flags.Lookup("vocab-size").Value.String())
+	}
+	ids, err := idSpaceOf(cfg)
 	if err != nil {
 		return 0, fmt.Errorf("expect.vocab is missing, and the tokenizer is not there to ask: %w", err)
 	}
-	return tok.VocabSize(), nil
+	return ids.Size, nil
 }
 
 func (r *pricer) pretrain(ctx context.Context, x *phase, o *options, price *phasePrice) (pricedModel, error) {

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/spdfctl/spdfctl/formats"
+	"github.com/spdfctl/spdfctl/formats/tokens"
 	"github.com/spdfctl/spdfctl/train"
 )
 
@@ -117,6 +118,19 @@ func (r *planRun) resolve(value string, from bool) string {
 	return value
 }
 
+// inputFiles returns what a setting that is a path reads: the files of a pattern
+// of .bin files, else the path.
+func inputFiles(path string) ([]string, error) {
+	if isDir(path) {
+		return []string{path}, nil
+	}
+	files, _, err := tokens.BinFiles(path)
+	if len(files) == 0 {
+		files = []string{path}
+	}
+	return files, err
+}
+
 // expand returns the files that patterns match, in order.
 func expand(patterns []string) ([]string, error) {
 	var list []string
@@ -170,8 +184,14 @@ func (r *planRun) step(ctx context.Context, x *phase, name, variant string, sett
 			source := x.source(s.key, value)
 			source.Path = r.resolve(source.Path, false)
 			if _, ok := x.kind.paths[s.key]; ok {
-				if err := input(source.Path); err != nil {
+				files, err := inputFiles(source.Path)
+				if err != nil {
 					return nil, err
+				}
+				for _, path := range files {
+					if err := input(path); err != nil {
+						return nil, err
+					}
 				}
 			}
 			rec.Args = append(rec.Args, "--"+strings.ReplaceAll(s.key, "_", "-")+"="+source.String())

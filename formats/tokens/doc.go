@@ -30,6 +30,13 @@
 // shards. Documents follow each other without regard to the ends of shards; the
 // end-of-text id follows every document, the last one too.
 //
+// # Files of other programs
+//
+// A .bin file of nanoGPT is ids of 2 bytes, little-endian, and nothing else. One of
+// llm.c has 256 numbers of 4 bytes in front: a magic number, a version, the number
+// of ids, zeros; 20240520 and 1 for ids of 2 bytes, 20240801 and 7 for 4. OpenBin
+// maps them. They name no tokenizer and have no hash.
+//
 // # Text
 //
 // See ReadDocuments for how files become documents, and Prepare for how

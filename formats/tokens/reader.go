@@ -24,10 +24,17 @@ type Shards struct {
 // shard is one open file.
 type shard struct {
 	path   string
-	header header
+	layout layout
+	sum    *[32]byte    // SHA-256 that the ids should have; nil: not known
 	file   *os.File     // for reading, where mapping is not supported
 	data   []byte       // nil: not mapped
 	unmap  func() error // if mapped
+}
+
+// layout says where the ids of a file lie, and what they are below.
+type layout struct {
+	start, width int // bytes before the ids, and of one
+	count, vocab int
 }
 
 // Open opens a directory that holds an index.json, or a single shard. It maps
@@ -47,13 +54,13 @@ func Open(path string) (*Shards, error) {
 	}
 	s := &Shards{index: index, starts: []int{0}}
 	for i, entry := range index.Shards {
-		one, err := openShard(filepath.Join(path, entry.File))
+		one, h, err := openTok(filepath.Join(path, entry.File))
 		if err != nil {
 			s.Close()
 			return nil, err
 		}
 		s.add(one)
-		if err := index.matches(i, one.header); err != nil {
+		if err := index.matches(i, h); err != nil {
 			s.Close()
 			return nil, &FormatError{one.path, err}
 		}
@@ -62,11 +69,10 @@ func Open(path string) (*Shards, error) {
 }
 
 func openFile(path string) (*Shards, error) {
-	one, err := openShard(path)
+	one, h, err := openTok(path)
 	if err != nil {
 		return nil, err
 	}
-	h := one.header
 	s := &Shards{starts: []int{0}, index: Index{
 		Format: indexFormat, Version: version, DType: h.vocab.dtype(), VocabSize: h.vocab.Size, EOT: h.vocab.EOT,
 		TokenizerHash: h.vocab.Hash, Tokens: int64(h.count),
@@ -78,23 +84,37 @@ func openFile(path string) (*Shards, error) {
 
 func (s *Shards) add(one *shard) {
 	s.shards = append(s.shards, one)
-	s.starts = append(s.starts, s.Len()+one.header.count)
+	s.starts = append(s.starts, s.Len()+one.layout.count)
 }
 
-func openShard(path string) (*shard, error) {
+// openTok opens a file of our own format.
+func openTok(path string) (*shard, header, error) {
+	var h header
+	s, err := openShard(path, headerSize, func(head []byte, size int64) (l layout, err error) {
+		h, err = parseHeader(head, size)
+		return layout{headerSize, h.vocab.width(), h.count, h.vocab.Size}, err
+	})
+	if err == nil {
+		s.sum = &h.sum
+	}
+	return s, h, err
+}
+
+// openShard opens a file whose layout parse makes of its first bytes and its size.
+func openShard(path string, head int, parse func(head []byte, size int64) (layout, error)) (*shard, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("tokens: %w", err)
 	}
 	s := &shard{path: path, file: f}
-	if err := s.open(); err != nil {
+	if err := s.open(head, parse); err != nil {
 		s.close()
 		return nil, &FormatError{path, err}
 	}
 	return s, nil
 }
 
-func (s *shard) open() error {
+func (s *shard) open(head int, parse func(head []byte, size int64) (layout, error)) error {
 	info, err := s.file.Stat()
 	if err != nil {
 		return err
@@ -102,12 +122,12 @@ func (s *shard) open() error {
 	if !info.Mode().IsRegular() {
 		return kindf(ErrNotShard, "not a regular file")
 	}
-	b := make([]byte, headerSize)
+	b := make([]byte, head)
 	n, err := s.file.ReadAt(b, 0)
 	if err != nil && err != io.EOF {
 		return err
 	}
-	if s.header, err = parseHeader(b[:n], info.Size()); err != nil {
+	if s.layout, err = parse(b[:n], info.Size()); err != nil {
 		return err
 	}
 	data, unmap, err := formats.Map(s.file, info.Size())
@@ -174,7 +194,7 @@ func (s *Shards) Read(dst []int32, off int) error {
 	i := sort.SearchInts(s.starts, off+1) - 1
 	for ; len(dst) > 0; i++ {
 		from := off - s.starts[i]
-		n := min(len(dst), s.shards[i].header.count-from)
+		n := min(len(dst), s.shards[i].layout.count-from)
 		if err := s.shards[i].read(dst[:n], from); err != nil {
 			return &FormatError{s.shards[i].path, err}
 		}
@@ -188,10 +208,10 @@ const readChunk = 4096
 
 // read fills dst with the ids of the shard from position from on.
 func (s *shard) read(dst []int32, from int) error {
-	width := s.header.vocab.width()
+	width := s.layout.width
 	if s.data != nil {
 		var err error
-		begin := headerSize + from*width
+		begin := s.layout.start + from*width
 		fault := formats.CatchFault(func() { err = s.decode(dst, s.data[begin:begin+len(dst)*width], from) })
 		return errors.Join(fault, err)
 	}
@@ -199,7 +219,7 @@ func (s *shard) read(dst []int32, from int) error {
 	for len(dst) > 0 {
 		n := min(len(dst), readChunk)
 		part := buf[:n*width]
-		if got, err := s.file.ReadAt(part, int64(headerSize+from*width)); got < len(part) {
+		if got, err := s.file.ReadAt(part, int64(s.layout.start+from*width)); got < len(part) {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
@@ -215,8 +235,8 @@ func (s *shard) read(dst []int32, from int) error {
 
 // decode turns bytes into ids; from is the position of the first, for errors.
 func (s *shard) decode(dst []int32, b []byte, from int) error {
-	size := uint32(s.header.vocab.Size)
-	if s.header.vocab.width() == 2 {
+	size := uint32(s.layout.vocab)
+	if s.layout.width == 2 {
 		for i := range dst {
 			id := uint32(binary.LittleEndian.Uint16(b[2*i:]))
 			if id >= size {
@@ -237,22 +257,23 @@ func (s *shard) decode(dst []int32, b []byte, from int) error {
 }
 
 // Verify reads everything and returns a *FormatError that is ErrChecksum if a
-// shard does not hold the ids it was written with.
+// shard does not hold the ids it was written with. Of .bin files, which have no
+// hash, it only compares the ids with the vocabulary.
 func (s *Shards) Verify() error {
 	ids := make([]int32, 1<<16)
 	b := make([]byte, 0, 4*len(ids))
 	for _, one := range s.shards {
 		sum := sha256.New()
-		for from := 0; from < one.header.count; from += len(ids) {
-			part := ids[:min(len(ids), one.header.count-from)]
+		for from := 0; from < one.layout.count; from += len(ids) {
+			part := ids[:min(len(ids), one.layout.count-from)]
 			if err := one.read(part, from); err != nil {
 				return &FormatError{one.path, err}
 			}
-			b = appendIDs(b[:0], part, one.header.vocab.width())
+			b = appendIDs(b[:0], part, one.layout.width)
 			sum.Write(b)
 		}
-		if got := [32]byte(sum.Sum(nil)); got != one.header.sum {
-			return &FormatError{one.path, kindf(ErrChecksum, "sha256 of the ids is %x, the header has %x", got, one.header.sum)}
+		if got := [32]byte(sum.Sum(nil)); one.sum != nil && got != *one.sum {
+			return &FormatError{one.path, kindf(ErrChecksum, "sha256 of the ids is %x, the header has %x", got, *one.sum)}
 		}
 	}
 	return nil

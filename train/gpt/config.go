@@ -139,19 +139,22 @@ func ParseConfig(data []byte) (Config, error) {
 }
 
 // MarshalHF returns c as the config.json that transformers loads as a
-// GPT2LMHeadModel. eos is the id of the end-of-text token.
+// GPT2LMHeadModel. eos is the id of the end-of-text token, -1 if there is none.
 func (c Config) MarshalHF(eos int) ([]byte, error) {
-	var inner any // null: 4*C
+	var inner, end any // null: 4*C; none
 	if c.NInner > 0 {
 		inner = c.NInner
+	}
+	if eos >= 0 {
+		end = eos
 	}
 	return json.MarshalIndent(map[string]any{
 		"activation_function": "gelu_new",
 		"architectures":       []string{"GPT2LMHeadModel"},
 		"attn_pdrop":          0.0,
-		"bos_token_id":        eos,
+		"bos_token_id":        end,
 		"embd_pdrop":          0.0,
-		"eos_token_id":        eos,
+		"eos_token_id":        end,
 		"initializer_range":   c.InitializerRange,
 		"layer_norm_epsilon":  c.LayerNormEps,
 		"model_type":          "gpt2",
