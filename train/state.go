@@ -160,12 +160,21 @@ func (s *snapshot) writeState(path string) error {
 		return err
 	}
 	var tensors []safetensors.Tensor
+	var scratch []float32 // of the tensor that is being written
+	add := func(name string, p *gpt.Param, moment []float32) {
+		t := safetensors.Float32s(name, []int{len(p.W)}, moment)
+		if p.Masked() {
+			t.WriteTo = func(w io.Writer) error {
+				scratch = slices.Grow(scratch[:0], len(p.W))[:len(p.W)]
+				p.RowMajor(scratch, moment)
+				return safetensors.Float32s(name, t.Shape, scratch).WriteTo(w)
+			}
+		}
+		tensors = append(tensors, t)
+	}
 	for i, p := range s.model.Trainable() {
-		m, v := make([]float32, len(p.W)), make([]float32, len(p.W))
-		p.RowMajor(m, s.m[i])
-		p.RowMajor(v, s.v[i])
-		shape := []int{len(p.W)}
-		tensors = append(tensors, safetensors.Float32s("m."+p.Name, shape, m), safetensors.Float32s("v."+p.Name, shape, v))
+		add("m."+p.Name, p, s.m[i])
+		add("v."+p.Name, p, s.v[i])
 	}
 	return safetensors.WriteFile(path, false, tensors, map[string]string{stateKey: string(text)})
 }
