@@ -66,11 +66,12 @@ func prepareShards(t *testing.T, dir string) {
 	if err := os.WriteFile(filepath.Join(dir, "text.txt"), []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	mustRun(t, dir, "tokenizer", "train", "text.txt", "--vocab-size", "280", "-o", "tok", "--quiet")
-	mustRun(t, dir, "data", "prepare", "text.txt", "-o", "tokens", "--tokenizer", "tok", "--quiet")
-	if err := os.Symlink("train", filepath.Join(dir, "tokens", "val")); err != nil && !os.IsExist(err) {
+	valid := strings.Repeat("the cat met the hog\nthe dog bit the fog\n", 40)
+	if err := os.WriteFile(filepath.Join(dir, "valid.txt"), []byte(valid), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	mustRun(t, dir, "tokenizer", "train", "text.txt", "--vocab-size", "280", "-o", "tok", "--quiet")
+	mustRun(t, dir, "data", "prepare", "text.txt", "--val", "valid.txt", "-o", "tokens", "--tokenizer", "tok", "--quiet")
 }
 
 func pick(rng *rand.Rand, words ...string) string { return words[rng.IntN(len(words))] }
@@ -118,6 +119,9 @@ func TestKill(t *testing.T) {
 	start := time.Now()
 	mustRun(t, dir, append(slices.Clone(killRun), "-o", "whole")...)
 	took := time.Since(start)
+	if last := curve(t, filepath.Join(dir, "whole")); last[len(last)-1]["val_loss"] == nil {
+		t.Fatal("the run validates on nothing")
+	}
 
 	want := kills
 	if s := os.Getenv("SPDF_KILLS"); s != "" {
