@@ -134,23 +134,33 @@ func (s *Sparse) Scatter(dense []float32, src []float32, rowStride, colStride in
 // It is called once after every change of w. It panics if a slice is too short.
 func (s *Sparse) Transpose(dst, w []float32) {
 	must(len(dst) >= s.Kept() && len(w) >= s.Kept(), "kernels: Sparse.Transpose: dst or w is shorter than the kept weights")
-	across := s.cols.blocks()
-	perBlock := blockRows / s.rows.slab
-	// A square of blockRows × blockRows passes through a dense scratch, which
-	// needs no stored permutation.
-	Parallel(s.rows.blocks()*across, func(n int) {
-		r, c := n/across, n%across
-		square := borrow(blockRows * blockRows)
-		for i := range min(perBlock, s.rows.slabs()-c*perBlock) {
-			code, lo, hi := s.rows.tile(r, c*perBlock+i)
-			scatterTile(square.data[i*s.rows.slab:], w[lo:hi], blockRows, 1, code)
-		}
-		for i := range min(perBlock, s.cols.slabs()-r*perBlock) {
-			code, lo, hi := s.cols.tile(c, r*perBlock+i)
-			gatherTile(dst[lo:hi], square.data[i*s.rows.slab*blockRows:], 1, blockRows, code)
-		}
-		square.giveBack()
-	})
+	transposeCalls.parallel(s.rows.blocks()*s.cols.blocks(), transposeArgs{s, dst, w}, (*transposeArgs).square)
+}
+
+// transposeArgs are the arguments of Transpose.
+type transposeArgs struct {
+	s      *Sparse
+	dst, w []float32
+}
+
+var transposeCalls calls[transposeArgs]
+
+// square moves the values of one square of blockRows × blockRows through a dense
+// scratch, which needs no stored permutation.
+func (a *transposeArgs) square(n int) {
+	s := a.s
+	across, perBlock := s.cols.blocks(), blockRows/s.rows.slab
+	r, c := n/across, n%across
+	square := borrow(blockRows * blockRows)
+	for i := range min(perBlock, s.rows.slabs()-c*perBlock) {
+		code, lo, hi := s.rows.tile(r, c*perBlock+i)
+		scatterTile(square.data[i*s.rows.slab:], a.w[lo:hi], blockRows, 1, code)
+	}
+	for i := range min(perBlock, s.cols.slabs()-r*perBlock) {
+		code, lo, hi := s.cols.tile(c, r*perBlock+i)
+		gatherTile(a.dst[lo:hi], square.data[i*s.rows.slab*blockRows:], 1, blockRows, code)
+	}
+	square.giveBack()
 }
 
 // RowMajor writes values, which are in the order of Gather, in row-major order:
