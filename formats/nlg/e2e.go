@@ -33,45 +33,29 @@ var (
 // Source: Novikova, Dušek, Rieser, "The E2E Dataset", SIGDIAL 2017; Dušek,
 // Howcroft, Rieser, "Semantic Noise Matters for NLG", INLG 2019.
 func ReadE2E(r io.Reader) ([]Example, error) {
-	bounded := &recordReader{r: r, limit: readAhead + MaxRecord}
-	c := csv.NewReader(bounded)
-	header, err := c.Read()
-	if err == io.EOF {
-		return nil, &LineError{Line: 1, Err: errors.New(`no header, want "mr,ref" or "MR"`)}
-	}
+	f := newCSVFile(r)
+	header, err := f.header(`no header, want "mr,ref" or "MR"`)
 	if err != nil {
-		return nil, csvError(err, 1)
+		return nil, err
 	}
-	header[0] = strings.TrimPrefix(header[0], "\ufeff")
 	if !slices.Equal(header, e2eHeader) && !slices.Equal(header, e2eBlindHeader) && !slices.Equal(header, e2eCleanHeader) {
 		return nil, &LineError{Line: 1, Err: fmt.Errorf(`header is %.80q, want "mr,ref", "MR" or %q`, strings.Join(header, ","), strings.Join(e2eCleanHeader, ","))}
 	}
-	c.ReuseRecord = true
-	var rows []Example
-	for line := 1; ; {
-		bounded.limit = c.InputOffset() + readAhead + MaxRecord
-		fields, err := c.Read()
-		if err == io.EOF {
-			return rows, nil
-		}
-		if err != nil {
-			return nil, csvError(err, line+1)
-		}
-		line, _ = c.FieldPos(0)
+	return f.rows(func(fields []string) (Example, error) {
 		for i, field := range fields {
 			if !utf8.ValidString(field) {
-				return nil, &LineError{Line: line, Err: fmt.Errorf("field %d is not UTF-8", i+1)}
+				return Example{}, fmt.Errorf("field %d is not UTF-8", i+1)
 			}
 		}
 		if fields[0] == "" {
-			return nil, &LineError{Line: line, Err: errors.New("empty meaning representation")}
+			return Example{}, errors.New("empty meaning representation")
 		}
 		row := Example{Source: strings.Clone(fields[0])}
 		if len(fields) > 1 {
 			row.References = []string{strings.Clone(fields[1])}
 		}
-		rows = append(rows, row)
-	}
+		return row, nil
+	})
 }
 
 // csvError turns an error of encoding/csv into one that names the line.

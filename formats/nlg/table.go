@@ -2,7 +2,6 @@ package nlg
 
 import (
 	"bytes"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -25,16 +24,11 @@ const (
 // columns "prompt" and "completion", once each; others are ignored. Rows with one
 // prompt are separate records, see Group. A prompt must not be empty.
 func ReadTable(r io.Reader) ([]Example, error) {
-	bounded := &recordReader{r: r, limit: readAhead + MaxRecord}
-	c := csv.NewReader(bounded)
-	header, err := c.Read()
-	if err == io.EOF {
-		return nil, &LineError{Line: 1, Err: fmt.Errorf("no header, want the columns %q and %q", promptColumn, completionColumn)}
-	}
+	f := newCSVFile(r)
+	header, err := f.header(fmt.Sprintf("no header, want the columns %q and %q", promptColumn, completionColumn))
 	if err != nil {
-		return nil, csvError(err, 1)
+		return nil, err
 	}
-	header[0] = strings.TrimPrefix(header[0], "\ufeff")
 	prompt, err := columnOf(header, promptColumn)
 	if err != nil {
 		return nil, &LineError{Line: 1, Err: err}
@@ -43,24 +37,10 @@ func ReadTable(r io.Reader) ([]Example, error) {
 	if err != nil {
 		return nil, &LineError{Line: 1, Err: err}
 	}
-	c.ReuseRecord = true
-	var rows []Example
-	for line := 1; ; {
-		bounded.limit = c.InputOffset() + readAhead + MaxRecord
-		fields, err := c.Read()
-		if err == io.EOF {
-			return rows, nil
-		}
-		if err != nil {
-			return nil, csvError(err, line+1)
-		}
-		line, _ = c.FieldPos(0)
+	return f.rows(func(fields []string) (Example, error) {
 		e := Example{Source: strings.Clone(fields[prompt]), References: []string{strings.Clone(fields[completion])}}
-		if err := e.check(); err != nil {
-			return nil, &LineError{Line: line, Err: err}
-		}
-		rows = append(rows, e)
-	}
+		return e, e.check()
+	})
 }
 
 // ReadParquet reads a Parquet table of examples, a file of size bytes: its column
