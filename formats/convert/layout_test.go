@@ -348,10 +348,7 @@ func TestMaskOfTheFusedMatrix(t *testing.T) {
 	mask := masks.New("transformer.h.0.attn.c_attn.weight", "", 3*gpt.C, gpt.C)
 	mask.Put(0, 1, true)
 	mask.Put(gpt.C, 2, true)
-	set, err := masks.NewSet([]*masks.Mask{mask}, masks.Recipe{}, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	set := setOf(t, mask)
 	p := run(t, hf, filepath.Join(t.TempDir(), "x.safetensors"), convert.Options{To: convert.SafeTensors, Layout: "cerebras", Masks: set})
 	if len(p.Masks.Masks) != 3 {
 		t.Fatalf("%d masks, want 3", len(p.Masks.Masks))
@@ -375,11 +372,8 @@ func TestMaskErrors(t *testing.T) {
 		{"shape", "mask is (6, 7), weight is (6, 6)", masks.New("h.0.attn.c_proj.weight", "", gpt.C, gpt.C+1), "cerebras"},
 		{"shape, nothing moves", "mask is (6, 7), weight is (6, 6)", masks.New("h.0.attn.c_proj.weight", "", gpt.C, gpt.C+1), ""},
 	} {
-		set, err := masks.NewSet([]*masks.Mask{tc.mask}, masks.Recipe{}, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = attempt(hf, filepath.Join(t.TempDir(), "x.safetensors"), convert.Options{To: convert.SafeTensors, Layout: tc.layout, Masks: set})
+		set := setOf(t, tc.mask)
+		_, err := attempt(hf, filepath.Join(t.TempDir(), "x.safetensors"), convert.Options{To: convert.SafeTensors, Layout: tc.layout, Masks: set})
 		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(tc.want)) {
 			t.Errorf("%s: got %v, want %q in it", tc.name, err, tc.want)
 		}

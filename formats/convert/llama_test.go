@@ -129,10 +129,7 @@ func TestLlamaMask(t *testing.T) {
 	for r := range 12 {
 		mask.Put(r, r, true)
 	}
-	set, err := masks.NewSet([]*masks.Mask{mask}, masks.Recipe{}, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	set := setOf(t, mask)
 	dir := t.TempDir()
 	p := run(t, hf, filepath.Join(dir, "x.gguf"), convert.Options{To: convert.GGUF, Masks: set})
 	got := p.Masks.Find("blk.0.attn_q.weight", "")

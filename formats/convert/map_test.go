@@ -94,10 +94,7 @@ func TestMapMasks(t *testing.T) {
 	whole, turned := masks.New("qkv", "", 2, 6), masks.New("t", "", 2, 3)
 	whole.Put(1, 3, true)
 	turned.Put(0, 2, true)
-	set, err := masks.NewSet([]*masks.Mask{whole, turned}, masks.Recipe{}, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	set := setOf(t, whole, turned)
 	p := run(t, in, filepath.Join(t.TempDir(), "out.safetensors"), convert.Options{To: convert.SafeTensors, Map: m, Masks: set})
 	kept := make(map[string]int)
 	for _, m := range p.Masks.Masks {

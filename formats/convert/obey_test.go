@@ -154,10 +154,7 @@ func TestPruneEveryType(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := masks.NewSet([]*masks.Mask{m}, masks.Recipe{}, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	set := setOf(t, m)
 	for _, d := range formats.DTypes() {
 		if d.Bits()%8 != 0 {
 			continue
@@ -235,10 +232,7 @@ func TestObeyErrors(t *testing.T) {
 		{quantised, "elements of Q8_0 are no whole bytes", masks.New("a.weight", "", 2, 32)},
 		{quantised, `no tensor that is this matrix (as a model: `, masks.New("b.weight", "", 2, 32)},
 	} {
-		set, err := masks.NewSet([]*masks.Mask{c.mask}, masks.Recipe{}, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		set := setOf(t, c.mask)
 		if _, _, err := openAny(t, c.path).FindAwake(set); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(c.want, "Q8_0") && !errors.Is(err, convert.ErrUnsupported) {
 			t.Errorf("FindAwake: %v, want %s", err, c.want)
 		}

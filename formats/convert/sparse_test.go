@@ -17,6 +17,16 @@ import (
 	"github.com/spdfctl/spdfctl/masks"
 )
 
+// setOf returns the set of some masks.
+func setOf(t testing.TB, list ...*masks.Mask) *masks.Set {
+	t.Helper()
+	set, err := masks.NewSet(list, masks.Recipe{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
 // Packing and expanding gives the same bytes for every type, any bits of kept
 // elements (-0, zeros, NaN), in one file and in shards, moments included.
 func TestSparseRoundTrip(t *testing.T) {
@@ -24,10 +34,7 @@ func TestSparseRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := masks.NewSet([]*masks.Mask{m}, masks.Recipe{}, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	set := setOf(t, m)
 	for _, d := range formats.DTypes() {
 		if d.Bits()%8 != 0 {
 			continue
@@ -165,10 +172,7 @@ func TestSparseNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := masks.NewSet([]*masks.Mask{m}, masks.Recipe{}, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	set := setOf(t, m)
 	data := make([]byte, 3*70)
 	for e := range data {
 		if m.Keep(e/70, e%70) {
@@ -246,10 +250,7 @@ func fileBytes(t *testing.T, path string) []byte {
 func TestSparseAwake(t *testing.T) {
 	m := masks.New("a.weight", "", 2, 3)
 	m.Put(0, 0, true)
-	set, err := masks.NewSet([]*masks.Mask{m}, masks.Recipe{}, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	set := setOf(t, m)
 	dir := t.TempDir()
 	dense, packed := filepath.Join(dir, "dense.safetensors"), filepath.Join(dir, "packed.safetensors")
 	data := make([]byte, 24)

@@ -81,10 +81,7 @@ func TestSparse24Refused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := masks.NewSet([]*masks.Mask{m}, masks.Recipe{}, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	set := setOf(t, m)
 	_, err = convert.NewPlan(openAny(t, dense), convert.Options{To: convert.SafeTensors, Masks: set, Sparse: true, Sparse24: true})
 	if err == nil || !strings.Contains(err.Error(), "of the 4 elements from column") {
 		t.Errorf("%v", err)
