@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/big"
 	"slices"
@@ -239,9 +240,7 @@ func (r *pricer) pretrain(ctx context.Context, x *phase, o *options, price *phas
 	if cfg.MaskUpdateStop > 0 {
 		values["end"] = fractionOf(cfg.MaskUpdateStop, steps)
 	}
-	for key, value := range static {
-		values[key] = value
-	}
+	maps.Copy(values, static)
 	left := pricedModel{c, phaseSpec{x.Name, static}}
 	job := trainJob{model: c, spec: phaseSpec{x.Name, values}, config: cfg.Config}
 	if err := r.train(ctx, job, steps, price); err != nil {
@@ -264,9 +263,7 @@ func (r *pricer) train(ctx context.Context, job trainJob, steps int, price *phas
 	shape := analysis.ShapeOf(job.model)
 	length, batch := int64(job.config.SeqLen), int64(job.config.BatchSize)
 	spec := phaseSpec{job.spec.text, map[string]string{"seqs": strconv.FormatInt(int64(steps)*batch, 10)}}
-	for key, value := range job.spec.values {
-		spec.values[key] = value
-	}
+	maps.Copy(spec.values, job.spec.values)
 	phase, err := spec.phase(shape, length, batch)
 	if err != nil {
 		return err
@@ -286,14 +283,8 @@ func (r *pricer) train(ctx context.Context, job trainJob, steps int, price *phas
 	price.Tokens += cost.Tokens
 	price.FLOPs.Add(price.FLOPs, flops)
 	price.DenseFLOPs.Add(price.DenseFLOPs, cost.DenseFLOPsTotal)
-	if r.rate > 0 {
-		price.Seconds += asFloat(flops) / r.rate
-		return nil
-	}
 	job.sparsity = cost.Phases[0].Sparsity
-	perSequence, err := r.measure(job.String(), job.model, func(c gpt.Config) (float64, error) { return job.probe(ctx, c) })
-	price.Seconds += perSequence * float64(steps) * float64(batch)
-	return err
+	return r.addTime(ctx, price, flops, job, job.model, float64(steps)*float64(batch))
 }
 
 func asFloat(x *big.Int) float64 {
@@ -369,14 +360,8 @@ func (r *pricer) decode(ctx context.Context, x *phase, o *options, price *phaseP
 	if err != nil {
 		return err
 	}
-	if r.rate > 0 {
-		price.Seconds += asFloat(flops) / r.rate
-		return nil
-	}
 	job := decodeJob{sparsity: sparsity, search: o.nlg.search, prompt: prompt}
-	perToken, err := r.measure(job.String(), m.config, func(c gpt.Config) (float64, error) { return job.probe(ctx, c) })
-	price.Seconds += perToken * float64(examples) * float64(tokens)
-	return err
+	return r.addTime(ctx, price, flops, job, m.config, float64(examples)*float64(tokens))
 }
 
 // forward adds the FLOPs of forward passes over sequences of length tokens, and
@@ -384,9 +369,7 @@ func (r *pricer) decode(ctx context.Context, x *phase, o *options, price *phaseP
 func (r *pricer) forward(x *phase, m pricedModel, length, sequences int, price *phasePrice) (*big.Int, float64, error) {
 	shape := analysis.ShapeOf(m.config)
 	spec := phaseSpec{x.Name, map[string]string{"seqs": "1"}}
-	for key, value := range m.spec.values {
-		spec.values[key] = value
-	}
+	maps.Copy(spec.values, m.spec.values)
 	phase, err := spec.phase(shape, int64(length), 1)
 	if err != nil {
 		return nil, 0, err
@@ -436,20 +419,32 @@ func (r *pricer) loss(ctx context.Context, x *phase, o *options, price *phasePri
 	if err != nil {
 		return err
 	}
+	return r.addTime(ctx, price, flops, lossJob{sparsity, length, o.loss.precision}, m.config, float64(texts))
+}
+
+// pricedJob is work whose time is asked for: String tells jobs apart that take different
+// time, probe measures a unit of it on a model of shape c, in seconds.
+type pricedJob interface {
+	fmt.Stringer
+	probe(ctx context.Context, c gpt.Config) (float64, error)
+}
+
+// addTime adds the time of units of a job that takes flops: at the given rate, or
+// as measured.
+func (r *pricer) addTime(ctx context.Context, price *phasePrice, flops *big.Int, j pricedJob, c gpt.Config, units float64) error {
 	if r.rate > 0 {
 		price.Seconds += asFloat(flops) / r.rate
 		return nil
 	}
-	job := lossJob{sparsity, length, o.loss.precision}
-	perSequence, err := r.measure(job.String(), m.config, func(c gpt.Config) (float64, error) { return job.probe(ctx, c) })
-	price.Seconds += perSequence * float64(texts)
+	perUnit, err := r.measure(ctx, j, c)
+	price.Seconds += perUnit * units
 	return err
 }
 
-// measure returns what probe measures for a model, extrapolated from its first
-// one and two blocks unless it has no more.
-func (r *pricer) measure(what string, c gpt.Config, probe func(c gpt.Config) (float64, error)) (float64, error) {
-	key := fmt.Sprintf("%+v %s", c, what)
+// measure returns the seconds of a unit of a job, extrapolated from the first one
+// and two blocks of the model unless it has no more.
+func (r *pricer) measure(ctx context.Context, j pricedJob, c gpt.Config) (float64, error) {
+	key := fmt.Sprintf("%+v %s", c, j)
 	if seconds, ok := r.probes[key]; ok {
 		return seconds, nil
 	}
@@ -460,7 +455,7 @@ func (r *pricer) measure(what string, c gpt.Config, probe func(c gpt.Config) (fl
 		if c.NLayer == 2 && layers == 0 {
 			continue // it is measured as it is
 		}
-		seconds, err := probe(small)
+		seconds, err := j.probe(ctx, small)
 		if err != nil {
 			return 0, err
 		}
