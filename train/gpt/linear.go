@@ -32,7 +32,7 @@ type blockLayout struct{ qkv, fc, out layout }
 
 // layoutOf returns the layout of a block's activations for a pass of n tokens:
 // in panels what only sparse products and functions of single elements read.
-// Fewer tokens than a panel's would be mostly padding.
+// Passes of fewer tokens than a whole panel's, such as decoding, stay row-major.
 func (p *block) layoutOf(n int) (l blockLayout) {
 	if n < kernels.PanelTokens {
 		return l
