@@ -53,9 +53,16 @@ func (t tiling) pack(dst []float32, width int, m matrix, i0, count, p0, kc int) 
 		if count-i < width {
 			clear(panel)
 		}
-		t.columns(panel, width, m.data[(i0+i)*m.ld+p0:], m.ld, min(width, count-i), kc)
+		for r := 0; r < min(width, count-i); r += packRows {
+			t.columns(panel[r:], width, m.data[(i0+i+r)*m.ld+p0:], m.ld, min(packRows, width-r, count-i-r), kc)
+		}
 	}
 }
+
+// packRows is the number of rows of the source that are transposed beside each
+// other, so few that the streams of the prefetcher and, where every row lies in a
+// page of its own, the translation buffer hold them.
+const packRows = 16
 
 // packRun is the number of rows of the source that are copied to one panel
 // before the next: their pages stay in the translation buffer. It is even.

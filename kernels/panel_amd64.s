@@ -167,12 +167,10 @@ pair:
 	SHLQ       $0x07, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	MOVWQZX    2(R13), R12
 	SHLQ       $0x07, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 
 	// if next < nextEnd { prefetch 64 numbers of next, and of after }
 	CMPQ       R14, R15
@@ -300,16 +298,12 @@ pair:
 	SHLQ       $0x08, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	PREFETCHT0 128(R12)
-	PREFETCHT0 192(R12)
 	MOVWQZX    2(R13), R12
 	SHLQ       $0x08, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	PREFETCHT0 128(R12)
-	PREFETCHT0 192(R12)
 
 	// if next < nextEnd { prefetch 64 numbers of next, and of after }
 	CMPQ       R14, R15
@@ -457,24 +451,16 @@ pair:
 	SHLQ       $0x09, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	PREFETCHT0 128(R12)
-	PREFETCHT0 192(R12)
 	PREFETCHT0 256(R12)
-	PREFETCHT0 320(R12)
 	PREFETCHT0 384(R12)
-	PREFETCHT0 448(R12)
 	MOVWQZX    2(R13), R12
 	SHLQ       $0x09, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	PREFETCHT0 128(R12)
-	PREFETCHT0 192(R12)
 	PREFETCHT0 256(R12)
-	PREFETCHT0 320(R12)
 	PREFETCHT0 384(R12)
-	PREFETCHT0 448(R12)
 
 	// if next < nextEnd { prefetch 64 numbers of next, and of after }
 	CMPQ       R14, R15
@@ -793,12 +779,10 @@ pair:
 	SHLQ       $0x07, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	MOVWQZX    2(R13), R12
 	SHLQ       $0x07, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 
 	// if next < nextEnd { prefetch 64 numbers of next, and of after }
 	CMPQ       R14, R15
@@ -1452,12 +1436,10 @@ pair:
 	SHLQ       $0x07, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	MOVWQZX    2(R13), R12
 	SHLQ       $0x07, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 
 	// if next < nextEnd { prefetch 64 numbers of next, and of after }
 	CMPQ       R14, R15
@@ -1708,16 +1690,12 @@ pair:
 	SHLQ       $0x08, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	PREFETCHT0 128(R12)
-	PREFETCHT0 192(R12)
 	MOVWQZX    2(R13), R12
 	SHLQ       $0x08, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	PREFETCHT0 128(R12)
-	PREFETCHT0 192(R12)
 
 	// if next < nextEnd { prefetch 64 numbers of next, and of after }
 	CMPQ       R14, R15
@@ -2004,24 +1982,16 @@ pair:
 	SHLQ       $0x09, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	PREFETCHT0 128(R12)
-	PREFETCHT0 192(R12)
 	PREFETCHT0 256(R12)
-	PREFETCHT0 320(R12)
 	PREFETCHT0 384(R12)
-	PREFETCHT0 448(R12)
 	MOVWQZX    2(R13), R12
 	SHLQ       $0x09, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	PREFETCHT0 128(R12)
-	PREFETCHT0 192(R12)
 	PREFETCHT0 256(R12)
-	PREFETCHT0 320(R12)
 	PREFETCHT0 384(R12)
-	PREFETCHT0 448(R12)
 
 	// if next < nextEnd { prefetch 64 numbers of next, and of after }
 	CMPQ       R14, R15
@@ -2591,12 +2561,10 @@ pair:
 	SHLQ       $0x07, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 	MOVWQZX    2(R13), R12
 	SHLQ       $0x07, R12
 	ADDQ       AX, R12
 	PREFETCHT0 (R12)
-	PREFETCHT0 64(R12)
 
 	// if next < nextEnd { prefetch 64 numbers of next, and of after }
 	CMPQ       R14, R15
