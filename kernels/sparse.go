@@ -72,9 +72,10 @@ func newWalk(m bitMatrix, slab int) walk {
 	parts := make([][]uint16, w.blocks()*slabs)
 	w.tiles = make([]tile, len(parts)+1)
 	Parallel(len(parts), func(i int) {
-		p := pairing{}
+		p := pairings.Get().(*pairing)
 		parts[i] = p.encode(m, i/slabs*blockRows, i%slabs*slab, slab)
 		w.tiles[i+1].value = p.kept
+		pairings.Put(p)
 	})
 	for i, code := range parts {
 		w.tiles[i+1].code = w.tiles[i].code + len(code)

@@ -29,36 +29,10 @@ func codeLen(shared, own, left int) int { return shared + 2*own + left }
 // rowBits are the kept columns of a row within a slab.
 type rowBits [blockRows / 64]uint64
 
-// pairing builds the code of one tile.
-type pairing struct {
-	kept int
-	row  []rowBits
-	ones []int // kept places by row
-}
-
-// pair is two rows of a tile.
-type pair struct{ a, b, shared, own, left int }
-
 // encode returns the code of the tile at row r0 and column c0.
-//
-// Source: greedy matching of rows with equal counts, as in the project's C
-// prototype; libxsmm and others walk one row at a time.
 func (p *pairing) encode(m bitMatrix, r0, c0, slab int) []uint16 {
-	n := min(blockRows, m.n-r0)
-	p.row, p.ones = make([]rowBits, n), make([]int, n)
-	order := make([]int, 0, n)
-	for r := range n {
-		m.slab(&p.row[r], r0+r, c0, slab)
-		for _, v := range p.row[r] {
-			p.ones[r] += bits.OnesCount64(v)
-		}
-		if p.ones[r] > 0 {
-			order = append(order, r)
-		}
-		p.kept += p.ones[r]
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(p.ones[b], p.ones[a]) })
-	pairs := p.match(order)
+	p.read(m, r0, c0, slab)
+	pairs := p.match()
 	// Loops of equal length behind each other are what the branch predictor
 	// needs.
 	slices.SortStableFunc(pairs, func(x, y pair) int {
@@ -73,40 +47,6 @@ func (p *pairing) encode(m bitMatrix, r0, c0, slab int) []uint16 {
 		code = p.emit(code, q)
 	}
 	return code
-}
-
-// match pairs every row, most kept first, with the one of the same count, or
-// else of the next lower one, that shares most columns with it.
-func (p *pairing) match(order []int) []pair {
-	pairs := make([]pair, 0, ceilDiv(len(order), 2))
-	for len(order) > 0 {
-		a := order[0]
-		best, at := -1, 0
-		for i, b := range order[1:] {
-			if at > 0 && p.ones[b] != p.ones[order[at]] {
-				break
-			}
-			if c := p.row[a].shared(&p.row[b]); c > best {
-				best, at = c, i+1
-			}
-		}
-		if at == 0 {
-			pairs = append(pairs, pair{a: a, b: a, left: p.ones[a]})
-			break
-		}
-		b := order[at]
-		pairs = append(pairs, pair{a, b, best, p.ones[b] - best, p.ones[a] - p.ones[b]})
-		order = append(order[1:at], order[at+1:]...)
-	}
-	return pairs
-}
-
-// shared counts the columns that two rows have in common.
-func (a *rowBits) shared(b *rowBits) (n int) {
-	for i := range a {
-		n += bits.OnesCount64(a[i] & b[i])
-	}
-	return n
 }
 
 // emit appends the code of a pair.
