@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -27,10 +28,13 @@ func newKernelsBenchCmd(a *app) *cobra.Command {
 		Short: "Time the kernels against this CPU's peak and other libraries",
 		Long: `Bench times the products of a linear layer with the kernel set in use: the three
 dense ones of a training step, in float32 and, where the set has it, with factors
-in bf16; and, at every sparsity above 0, the sparse ones.
+in bf16; and, at every sparsity above 0, the sparse ones, on row-major activations
+and on activations in panels, as those of an MLP lie while it is trained.
 GFLOP/s counts the multiply-adds that are carried out, two FLOPs each; SPEEDUP is
-the time of the dense float32 product of the same form divided by this. PEAK is
-what multiply-adds on registers alone reach, on all threads, bf16 ones of theirs.
+the time of our dense float32 product of the same form divided by this, OVER BEST
+that of the fastest of all dense float32 products of the shape, of whatever form
+and library. PEAK is what multiply-adds on registers alone reach, on all threads,
+bf16 ones of theirs.
 
 --against loads a shared library, such as OpenBLAS, BLIS or oneDNN, at run time
 and times its float32 product beside ours, on as many threads; it may be given
@@ -139,6 +143,7 @@ type kernelTiming struct {
 	GFLOPS           float64 `json:"gflops"`
 	PercentOfPeak    float64 `json:"percent_of_peak"`
 	SpeedupOverDense float64 `json:"speedup_over_dense"`
+	SpeedupOverBest  float64 `json:"speedup_over_best_dense"` // the libraries' among them
 }
 
 // libraryTiming is one product of another library, of the form of "dense".
@@ -202,61 +207,83 @@ func (a *app) benchKernels(ctx context.Context, shapes []kerneltest.Shape, spars
 	return a.printBench(r)
 }
 
+// The products of a shape by name, in the order of their calls: the dense ones,
+// forward, input gradient and weight gradient, and the sparse ones in the same
+// order, row-major and in panels.
+var (
+	denseNames  = [3]string{"dense", "dense_backward_input", "dense_backward_weight"}
+	bf16Names   = [3]string{"dense_bf16", "dense_bf16_backward_input", "dense_bf16_backward_weight"}
+	sparseNames = [6]string{
+		"sparse_forward", "sparse_backward_input", "sparse_backward_weight",
+		"sparse_forward_panels", "sparse_backward_input_panels", "sparse_backward_weight_panels",
+	}
+)
+
 // bench times all products of one shape, in turns.
 func (r *benchReport) bench(ctx context.Context, s kerneltest.Shape, sparsities []masks.Sparsity, libraries []*sgemmLibrary) error {
+	var calls []kerneltest.Timed
+	ours := func(fs ...func()) {
+		for _, f := range fs {
+			calls = append(calls, kerneltest.Timed{Func: f})
+		}
+	}
 	work := kerneltest.NewDense(s)
-	calls := []func(){work.DenseForward, work.DenseBackwardInput, work.DenseBackwardWeight}
+	ours(work.DenseForward, work.DenseBackwardInput, work.DenseBackwardWeight)
 	if r.BF16Peak > 0 {
-		calls = append(calls, work.BF16Forward, work.BF16BackwardInput, work.BF16BackwardWeight)
+		ours(work.BF16Forward, work.BF16BackwardInput, work.BF16BackwardWeight)
 	}
-	library := len(calls)
-	var pause time.Duration
 	for _, l := range libraries {
-		calls = append(calls, func() { work.ForwardWith(l.multiply) })
-		pause = benchPause
+		calls = append(calls, kerneltest.Timed{Func: func() { work.ForwardWith(l.multiply) }, Rest: benchPause})
 	}
-	sparse := len(calls)
 	densities := make([]float64, len(sparsities))
 	for i, level := range sparsities {
 		if level.Float64() == 0 {
 			continue // a mask that prunes nothing is the dense product
 		}
-		pruned := work.Prune(level.Float64())
-		densities[i] = pruned.Density
-		calls = append(calls, pruned.SparseForward, pruned.SparseBackwardInput, pruned.SparseBackwardWeight)
+		w := work.Prune(level.Float64())
+		densities[i] = w.Density
+		ours(w.SparseForward, w.SparseBackwardInput, w.SparseBackwardWeight,
+			w.SparseForwardPanels, w.SparseBackwardInputPanels, w.SparseBackwardWeightPanels)
 	}
-	times, err := kerneltest.Interleave(ctx, benchBudget, pause, calls...)
+	times, err := kerneltest.Interleave(ctx, benchBudget, calls...)
 	if err != nil {
 		return err
 	}
+	next := func(n int) (t []time.Duration) {
+		t, times = times[:n], times[n:]
+		return t
+	}
+	dense := next(len(denseNames))
+	best := slices.Min(dense)
 	add := func(name string, peak, sparsity, density float64, t, dense time.Duration) {
 		rate := s.FLOPs(density) / t.Seconds() / 1e9
 		r.Kernels = append(r.Kernels, kernelTiming{
 			Kernel: name, Tokens: s.Tokens, In: s.In, Out: s.Out, Sparsity: sparsity,
 			GFLOPS: rate, PercentOfPeak: 100 * rate / peak,
-			SpeedupOverDense: dense.Seconds() / t.Seconds(),
+			SpeedupOverDense: dense.Seconds() / t.Seconds(), SpeedupOverBest: best.Seconds() / t.Seconds(),
 		})
 	}
-	for i, name := range []string{"dense", "dense_backward_input", "dense_backward_weight"} {
-		add(name, r.Peak, 0, 1, times[i], times[i])
-	}
+	var half []time.Duration
 	if r.BF16Peak > 0 {
-		for i, name := range []string{"dense_bf16", "dense_bf16_backward_input", "dense_bf16_backward_weight"} {
-			add(name, r.BF16Peak, 0, 1, times[3+i], times[i])
-		}
+		half = next(len(bf16Names))
 	}
-	for i, l := range libraries {
-		r.Against = append(r.Against, libraryTiming{l.path, s.Tokens, s.In, s.Out, s.FLOPs(1) / times[library+i].Seconds() / 1e9})
+	for i, t := range next(len(libraries)) {
+		best = min(best, t)
+		r.Against = append(r.Against, libraryTiming{libraries[i].path, s.Tokens, s.In, s.Out, s.FLOPs(1) / t.Seconds() / 1e9})
 	}
-	times, dense := times[sparse:], times[:3]
+	for i, t := range dense {
+		add(denseNames[i], r.Peak, 0, 1, t, t)
+	}
+	for i, t := range half {
+		add(bf16Names[i], r.BF16Peak, 0, 1, t, dense[i])
+	}
 	for i, level := range sparsities {
 		if densities[i] == 0 {
 			continue
 		}
-		for j, name := range []string{"sparse_forward", "sparse_backward_input", "sparse_backward_weight"} {
-			add(name, r.Peak, level.Float64(), densities[i], times[j], dense[j])
+		for j, t := range next(len(sparseNames)) {
+			add(sparseNames[j], r.Peak, level.Float64(), densities[i], t, dense[j%len(dense)])
 		}
-		times = times[3:]
 	}
 	return nil
 }
@@ -266,7 +293,8 @@ func (r benchReport) rounded() benchReport {
 	r.Peak, r.BF16Peak, r.Bandwidth = round2(r.Peak), round2(r.BF16Peak), round2(r.Bandwidth)
 	for i := range r.Kernels {
 		t := &r.Kernels[i]
-		t.GFLOPS, t.PercentOfPeak, t.SpeedupOverDense = round2(t.GFLOPS), round2(t.PercentOfPeak), round2(t.SpeedupOverDense)
+		t.GFLOPS, t.PercentOfPeak = round2(t.GFLOPS), round2(t.PercentOfPeak)
+		t.SpeedupOverDense, t.SpeedupOverBest = round2(t.SpeedupOverDense), round2(t.SpeedupOverBest)
 	}
 	for i := range r.Against {
 		r.Against[i].GFLOPS = round2(r.Against[i].GFLOPS)
@@ -282,14 +310,14 @@ func (a *app) printBench(r benchReport) error {
 	fmt.Fprintf(a.stdout, "cpu: %s; set: %s; threads: %d; peak: %.1f GFLOP/s%s; memory: %.1f GB/s; 1 multiply-add = 2 FLOPs\n\n",
 		r.CPU, r.KernelSet, r.Threads, r.Peak, half, r.Bandwidth)
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "KERNEL\tTOKENS\tIN\tOUT\tSPARSITY\tGFLOP/S\tOF PEAK\tSPEEDUP")
+	fmt.Fprintln(w, "KERNEL\tTOKENS\tIN\tOUT\tSPARSITY\tGFLOP/S\tOF PEAK\tSPEEDUP\tOVER BEST")
 	dense := map[[3]int]float64{}
 	for _, t := range r.Kernels {
 		if t.Kernel == "dense" {
 			dense[[3]int{t.Tokens, t.In, t.Out}] = t.GFLOPS
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%g\t%.1f\t%.0f %%\t×%.2f\n",
-			t.Kernel, t.Tokens, t.In, t.Out, t.Sparsity, t.GFLOPS, t.PercentOfPeak, t.SpeedupOverDense)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%g\t%.1f\t%.0f %%\t×%.2f\t×%.2f\n",
+			t.Kernel, t.Tokens, t.In, t.Out, t.Sparsity, t.GFLOPS, t.PercentOfPeak, t.SpeedupOverDense, t.SpeedupOverBest)
 	}
 	if err := w.Flush(); err != nil || len(r.Against) == 0 {
 		return err

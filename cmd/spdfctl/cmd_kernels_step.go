@@ -143,7 +143,9 @@ func benchStep(ctx context.Context, c gpt.Config, flags stepFlags, s masks.Spars
 		optim.Clip(params, norm, 1)
 		opt.Update(1e-4)
 	}
-	var whole, passed, fore []time.Duration
+	// Long enough that none grows while allocations are counted.
+	whole, passed := make([]time.Duration, 0, 1<<16), make([]time.Duration, 0, 1<<16)
+	var fore []time.Duration
 	var before, after runtime.MemStats
 	for i, start := 0, time.Now(); len(whole) < stepsMin || time.Since(start) < stepBudget; i++ {
 		if err := ctx.Err(); err != nil {
@@ -173,8 +175,7 @@ func benchStep(ctx context.Context, c gpt.Config, flags stepFlags, s masks.Spars
 	}
 	t := stepTiming{
 		Model: flags.model, Sparsity: s.Float64(), Precision: flags.precision.String(), Batch: flags.batch, SeqLen: flags.seqLen,
-		PeakRSS: peakRSS(),
-		// The slices of times grow now and then: less than one a step.
+		PeakRSS:       peakRSS(),
 		AllocsPerStep: float64((after.Mallocs - before.Mallocs) / uint64(len(whole))),
 	}
 	step, both, first := medianSeconds(whole), medianSeconds(passed), medianSeconds(fore)

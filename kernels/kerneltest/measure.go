@@ -30,18 +30,20 @@ type Workload struct {
 	Shape
 	Density float64 // the realised one
 
-	x, dy, y, dx, dense, ddense []float32
-	sparse                      *kernels.Sparse
-	w, wt, dw                   []float32 // wt: w as the transpose walks it
+	x, dy, y, dx  []float32 // long enough for panels
+	dense, ddense []float32
+	sparse        *kernels.Sparse
+	w, wt, dw     []float32 // wt: w as the transpose walks it
 }
 
 // NewDense returns a workload of random numbers for the dense products.
 func NewDense(s Shape) *Workload {
 	rng := newRand(40)
+	rows := kernels.PanelLen(s.Tokens, 1)
 	return &Workload{
 		Shape: s, Density: 1,
-		x: random(rng, s.Tokens*s.In), dy: random(rng, s.Tokens*s.Out),
-		y: make([]float32, s.Tokens*s.Out), dx: make([]float32, s.Tokens*s.In),
+		x: random(rng, rows*s.In), dy: random(rng, rows*s.Out),
+		y: make([]float32, rows*s.Out), dx: make([]float32, rows*s.In),
 		dense: random(rng, s.Out*s.In), ddense: make([]float32, s.Out*s.In),
 	}
 }
@@ -135,32 +137,63 @@ func (w *Workload) SparseBackwardWeight() {
 	w.sparse.BackwardWeight(w.dw, w.dy, w.Out, w.x, w.In, w.Tokens)
 }
 
-// rounds is how often Interleave goes through its functions.
-const rounds = 5
+// The sparse products on activations that lie in panels before and after, as
+// those of an MLP do in training. The numbers are the same, read as panels.
+
+// SparseForwardPanels is SparseForward in panels.
+func (w *Workload) SparseForwardPanels() {
+	w.sparse.Forward(w.y, kernels.InPanels, w.x, kernels.InPanels, w.w, w.Tokens)
+}
+
+// SparseBackwardInputPanels is SparseBackwardInput in panels.
+func (w *Workload) SparseBackwardInputPanels() {
+	w.sparse.BackwardInput(w.dx, kernels.InPanels, w.dy, kernels.InPanels, w.wt, w.Tokens, false)
+}
+
+// SparseBackwardWeightPanels is SparseBackwardWeight in panels.
+func (w *Workload) SparseBackwardWeightPanels() {
+	w.sparse.BackwardWeight(w.dw, w.dy, kernels.InPanels, w.x, kernels.InPanels, w.Tokens)
+}
+
+// How often Interleave goes through its functions, and the length of a call that
+// needs none before it to warm the caches.
+const (
+	roundsMin, roundsMax = 5, 15
+	longCall             = 50 * time.Millisecond
+)
+
+// Timed is a function to be timed, and how long to wait after it for threads that
+// still spin to go to sleep.
+type Timed struct {
+	Func func()
+	Rest time.Duration
+}
 
 // Interleave times functions beside each other, so that a change of the clock
-// or a busy neighbour meets them all: in each of five rounds every function is
-// called once untimed, to warm the caches and wake its threads, and then at
-// least once, until its part of budget is spent. Before each it waits for
-// pause, in which threads that still spin for the function before go to sleep.
-// It returns the median time of a call of each, or ctx's error.
-func Interleave(ctx context.Context, budget, pause time.Duration, fs ...func()) ([]time.Duration, error) {
+// or a busy neighbour meets them all: in each of five to fifteen rounds, of which
+// there are more while they keep within budget for each function, every function is
+// called once untimed, to warm the caches and wake its threads, unless it is long,
+// and then at least once, until a fifteenth of budget is spent. It returns the median
+// time of a call of each, or ctx's error.
+func Interleave(ctx context.Context, budget time.Duration, fs ...Timed) ([]time.Duration, error) {
 	times := make([][]time.Duration, len(fs))
-	for range rounds {
+	for round, begin := 0, time.Now(); round < roundsMin || round < roundsMax && time.Since(begin) < 2*budget*time.Duration(len(fs)); round++ {
 		for i, f := range fs {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			time.Sleep(pause)
-			f()
+			if round == 0 || times[i][0] < longCall {
+				f.Func()
+			}
 			for start := time.Now(); ; {
 				t := time.Now()
-				f()
+				f.Func()
 				times[i] = append(times[i], time.Since(t))
-				if time.Since(start) >= budget/rounds {
+				if time.Since(start) >= budget/roundsMax {
 					break
 				}
 			}
+			time.Sleep(f.Rest)
 		}
 	}
 	medians := make([]time.Duration, len(fs))
