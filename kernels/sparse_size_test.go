@@ -18,7 +18,7 @@ func TestSparseMemory(t *testing.T) {
 			}
 		}
 		s := NewSparse(out, in, bits)
-		size := 2*(len(s.rows.code)+len(s.cols.code)) + 16*(len(s.rows.tiles)+len(s.cols.tiles))
+		size := 2*(len(s.rows.code)+len(s.cols.code)+len(s.order)) + 16*(len(s.rows.tiles)+len(s.cols.tiles))
 		per := float64(size) / float64(s.Kept())
 		t.Logf("sparsity %g: %.2f bytes per kept weight", sparsity, per)
 		if per > 8 {
