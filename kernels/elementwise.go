@@ -25,6 +25,16 @@ type elementArgs struct {
 
 var elementCalls calls[elementArgs]
 
+// clearChunk is the number of elements that one thread sets to zero at a time.
+const clearChunk = 1 << 18
+
+// Clear sets x to zero.
+func Clear(x []float32) {
+	elementCalls.chunks(len(x), clearChunk, elementArgs{dst: x}, func(e *elementArgs, lo, hi int) {
+		clear(e.dst[lo:hi])
+	})
+}
+
 // Scale multiplies x by s in place.
 func Scale(x []float32, s float32) {
 	elementCalls.chunks(len(x), elementChunk, elementArgs{set: current, dst: x, s: s}, func(e *elementArgs, lo, hi int) {

@@ -10,8 +10,8 @@ package kernels
 //	GELU[i,j] = gelu(dst[i,j])
 //	dst[i,j] *= gelu'(GELUInput[i,j])
 //
-// Bias is (n), the others are (m, n) with the row stride of dst, which they must
-// not overlap.
+// Bias is (n), the others are (m, n) with the row stride of dst, or in panels if
+// dst is, and must not overlap it.
 type Epilogue struct {
 	Bias, Residual, GELU, GELUInput []float32
 }
@@ -22,6 +22,27 @@ func (e *Epilogue) check(ldd, m, n int) {
 	must(e.Residual == nil || holds(e.Residual, ldd, m, n), "kernels: Epilogue: Residual does not hold m × n")
 	must(e.GELU == nil || holds(e.GELU, ldd, m, n), "kernels: Epilogue: GELU does not hold m × n")
 	must(e.GELUInput == nil || holds(e.GELUInput, ldd, m, n), "kernels: Epilogue: GELUInput does not hold m × n")
+}
+
+// checkTokens is check for a product of n features that may lie in panels.
+func (e *Epilogue) checkTokens(ldd, tokens, n int) {
+	if ldd != InPanels {
+		e.check(ldd, tokens, n)
+		return
+	}
+	must(e.Bias == nil || len(e.Bias) >= n, "kernels: Epilogue: Bias is shorter than n")
+	for _, s := range [...][]float32{e.Residual, e.GELU, e.GELUInput} {
+		must(s == nil || len(s) >= PanelLen(tokens, n), "kernels: Epilogue: Residual, GELU or GELUInput does not hold the panels")
+	}
+}
+
+// fromToken returns e for the tokens of dst (tokens, n) from t0 on, a multiple of
+// PanelTokens.
+func (e *Epilogue) fromToken(ldd, t0, n int) Epilogue {
+	if ldd == InPanels {
+		ldd = n
+	}
+	return e.from(t0, 0, ldd)
 }
 
 // from returns e for the part of dst that starts at row i, column j.
@@ -56,5 +77,24 @@ func (e *Epilogue) apply(set *Set, dst []float32, ldd, rows, cols int) {
 		if e.GELUInput != nil {
 			set.GELUGrad(d, d, e.GELUInput[at:][:cols])
 		}
+	}
+}
+
+// applyPanel does it to features of a panel, r0 and up, which lie at number at of
+// the panels; out is (features, width).
+func (e *Epilogue) applyPanel(set *Set, out []float32, at, width, r0 int) {
+	if e.Bias != nil {
+		for i := 0; i < len(out); i += width {
+			set.Axpy(out[i:][:width], panelOnes[:width], e.Bias[r0+i/width])
+		}
+	}
+	if e.Residual != nil {
+		set.Add(out, e.Residual[at:][:len(out)], out)
+	}
+	if e.GELU != nil {
+		set.GELU(e.GELU[at:][:len(out)], out)
+	}
+	if e.GELUInput != nil {
+		set.GELUGrad(out, out, e.GELUInput[at:][:len(out)])
 	}
 }

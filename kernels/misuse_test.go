@@ -27,7 +27,9 @@ func TestMisusePanics(t *testing.T) {
 		{"Epilogue GELU", func() { kernels.F32.GemmNTThen(x, 4, x, 4, x, 4, 4, 4, 4, kernels.Epilogue{GELU: one}) }},
 		{"AddBias", func() { kernels.AddBias(x, 6, one, 4, 6) }},
 		{"BiasBackward", func() { kernels.BiasBackward(one, x, 6, 4, 6) }},
-		{"AddBiasPanels", func() { kernels.AddBiasPanels(x, x, 4, 6) }},
+		{"Epilogue panels", func() {
+			sparse.ForwardThen(make([]float32, 64), kernels.InPanels, x, 6, x, 4, kernels.Epilogue{GELU: x})
+		}},
 		{"BiasBackwardPanels", func() { kernels.BiasBackwardPanels(x, x, 4, 6) }},
 		{"PackPanels", func() { kernels.PackPanels(x, x, 6, 4, 6) }},
 		{"Sparse.Forward panels", func() { sparse.Forward(x, kernels.InPanels, x, 6, x, 4) }},
@@ -87,7 +89,6 @@ func TestZeroSizes(t *testing.T) {
 	kernels.GemmNT(nil, 0, nil, 0, nil, 0, 0, 0, 0, true)
 	kernels.AddBias(nil, 3, make([]float32, 3), 0, 3)
 	kernels.BiasBackward(make([]float32, 3), nil, 3, 0, 3)
-	kernels.AddBiasPanels(nil, make([]float32, 3), 0, 3)
 	kernels.BiasBackwardPanels(make([]float32, 3), nil, 0, 3)
 	kernels.PackPanels(nil, nil, 3, 0, 3)
 	kernels.LayerNormForward(nil, nil, nil, nil, nil, nil, 0, 0, 1e-5)

@@ -138,19 +138,6 @@ func (a *panelArgs) feature(i int) []float32 {
 // panelFeatures is the number of features that one task handles.
 const panelFeatures = elementChunk / PanelTokens
 
-// AddBiasPanels adds bias (n) to every token of dst (tokens, n) in panels,
-// padding included. It panics if a slice is too short.
-func AddBiasPanels(dst, bias []float32, tokens, n int) {
-	must(len(dst) >= PanelLen(tokens, n), "kernels: AddBiasPanels: dst does not hold the panels")
-	must(len(bias) >= n, "kernels: AddBiasPanels: bias is shorter than n")
-	panelCalls.chunks(ceilDiv(tokens, PanelTokens)*n, panelFeatures, panelArgs{current, dst, bias, tokens, n}, func(a *panelArgs, lo, hi int) {
-		for i := lo; i < hi; i++ {
-			x := a.feature(i)
-			a.set.Axpy(x, panelOnes[:len(x)], a.bias[i%a.n])
-		}
-	})
-}
-
 // BiasBackwardPanels adds the sums over the tokens of dy (tokens, n), in panels
 // with zeros in the padding, to dbias (n):
 //

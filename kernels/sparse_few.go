@@ -3,14 +3,15 @@ package kernels
 // multiplyFew computes dst (tokens, n) = x (tokens, width) Wᵀ for at most
 // fewTokens tokens, in parallel over the row blocks. Every weight is read once,
 // which is what bounds decoding.
-func (w *walk) multiplyFew(set *Set, dst []float32, ldd int, x []float32, ldx int, values []float32, tokens int) {
-	productCalls.parallel(w.blocks(), productArgs{set: set, w: w, dst: dst, ldd: ldd, x: x, ldx: ldx, values: values, tokens: tokens}, (*productArgs).fewBlock)
+func (w *walk) multiplyFew(set *Set, dst []float32, ldd int, x []float32, ldx int, values []float32, tokens int, then Epilogue) {
+	productCalls.parallel(w.blocks(), productArgs{set: set, w: w, dst: dst, ldd: ldd, x: x, ldx: ldx, values: values, tokens: tokens, then: then}, (*productArgs).fewBlock)
 }
 
 // fewBlock computes the outputs of one row block.
 func (a *productArgs) fewBlock(block int) {
-	w, out := a.w, a.dst[block*blockRows:]
-	clearRows(out, a.ldd, a.tokens, min(blockRows, w.n-block*blockRows))
+	w, r0 := a.w, block*blockRows
+	out, rows := a.dst[r0:], min(blockRows, a.w.n-r0)
+	clearRows(out, a.ldd, a.tokens, rows)
 	kept := 0
 	for slab := range w.slabs() {
 		c0 := slab * w.slab
@@ -19,4 +20,6 @@ func (a *productArgs) fewBlock(block int) {
 		kept += hi - lo
 	}
 	sparseWork.add(kept*a.tokens, kept*a.tokens)
+	then := a.then.from(0, r0, a.ldd)
+	then.apply(a.set, out, a.ldd, a.tokens, rows)
 }

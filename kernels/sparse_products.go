@@ -29,20 +29,26 @@ const InPanels = -1
 // row strides or InPanels, which does not change the bits beyond two tokens.
 // dst must not overlap x. It panics if a slice is too short.
 func (s *Sparse) Forward(dst []float32, ldd int, x []float32, ldx int, w []float32, tokens int) {
+	s.ForwardThen(dst, ldd, x, ldx, w, tokens, Epilogue{})
+}
+
+// ForwardThen is Forward followed by what then says.
+func (s *Sparse) ForwardThen(dst []float32, ldd int, x []float32, ldx int, w []float32, tokens int, then Epilogue) {
 	must(holdsTokens(dst, ldd, tokens, s.Out), "kernels: Sparse.Forward: dst does not hold tokens × out")
 	must(holdsTokens(x, ldx, tokens, s.In), "kernels: Sparse.Forward: x does not hold tokens × in")
 	must(len(w) >= s.Kept(), "kernels: Sparse.Forward: w is shorter than the kept weights")
-	if s.rows.empty(dst, ldd, tokens, false) {
+	then.checkTokens(ldd, tokens, s.Out)
+	set := current
+	if s.rows.empty(set, dst, ldd, tokens, false, then) {
 		return
 	}
-	set := current
 	if tokens <= fewTokens && ldd != InPanels && ldx != InPanels {
-		s.rows.multiplyFew(set, dst, ldd, x, ldx, w, tokens)
+		s.rows.multiplyFew(set, dst, ldd, x, ldx, w, tokens, then)
 		return
 	}
 	for t0, count := range groups(tokens) {
 		xs := panelsOf(set, x, ldx, t0, count, s.In)
-		s.rows.multiply(set, fromToken(dst, ldd, t0, s.Out), ldd, xs.data, w, count, false)
+		s.rows.multiply(set, fromToken(dst, ldd, t0, s.Out), ldd, xs.data, w, count, false, then.fromToken(ldd, t0, s.Out))
 		xs.giveBack()
 	}
 }
@@ -55,7 +61,12 @@ func (s *Sparse) Forward(dst []float32, ldd int, x []float32, ldx int, w []float
 // values as Transpose writes them; lddx and ldy are row strides or InPanels. dx
 // must not overlap dy. It panics if a slice is too short.
 func (s *Sparse) BackwardInput(dx []float32, lddx int, dy []float32, ldy int, wt []float32, tokens int, accumulate bool) {
-	s.backward(dx, lddx, nil, dy, ldy, nil, 0, wt, tokens, accumulate)
+	s.backward(dx, lddx, nil, dy, ldy, nil, 0, wt, tokens, accumulate, Epilogue{})
+}
+
+// BackwardInputThen is BackwardInput followed by what then says.
+func (s *Sparse) BackwardInputThen(dx []float32, lddx int, dy []float32, ldy int, wt []float32, tokens int, accumulate bool, then Epilogue) {
+	s.backward(dx, lddx, nil, dy, ldy, nil, 0, wt, tokens, accumulate, then)
 }
 
 // BackwardWeight adds the weight gradient at the kept places only:
@@ -83,23 +94,29 @@ func (s *Sparse) BackwardWeight(dw []float32, dy []float32, ldy int, x []float32
 // Backward is BackwardInput and BackwardWeight on the same dy, which is packed
 // once for both; the bits are theirs. dx must not overlap x.
 func (s *Sparse) Backward(dx []float32, lddx int, dw []float32, dy []float32, ldy int, x []float32, ldx int, wt []float32, tokens int, accumulate bool) {
-	must(holdsTokens(x, ldx, tokens, s.In), "kernels: Sparse.Backward: x does not hold tokens × in")
-	must(len(dw) >= s.Kept(), "kernels: Sparse.Backward: dw is shorter than the kept weights")
-	s.backward(dx, lddx, dw, dy, ldy, x, ldx, wt, tokens, accumulate)
+	s.BackwardThen(dx, lddx, dw, dy, ldy, x, ldx, wt, tokens, accumulate, Epilogue{})
 }
 
-// backward is Backward, without the weight gradient if x is nil.
-func (s *Sparse) backward(dx []float32, lddx int, dw []float32, dy []float32, ldy int, x []float32, ldx int, wt []float32, tokens int, accumulate bool) {
+// BackwardThen is Backward; what then says follows the input gradient.
+func (s *Sparse) BackwardThen(dx []float32, lddx int, dw []float32, dy []float32, ldy int, x []float32, ldx int, wt []float32, tokens int, accumulate bool, then Epilogue) {
+	must(holdsTokens(x, ldx, tokens, s.In), "kernels: Sparse.Backward: x does not hold tokens × in")
+	must(len(dw) >= s.Kept(), "kernels: Sparse.Backward: dw is shorter than the kept weights")
+	s.backward(dx, lddx, dw, dy, ldy, x, ldx, wt, tokens, accumulate, then)
+}
+
+// backward is BackwardThen, without the weight gradient if x is nil.
+func (s *Sparse) backward(dx []float32, lddx int, dw []float32, dy []float32, ldy int, x []float32, ldx int, wt []float32, tokens int, accumulate bool, then Epilogue) {
 	must(holdsTokens(dx, lddx, tokens, s.In), "kernels: Sparse.BackwardInput: dx does not hold tokens × in")
 	must(holdsTokens(dy, ldy, tokens, s.Out), "kernels: Sparse.BackwardInput: dy does not hold tokens × out")
 	must(len(wt) >= s.Kept(), "kernels: Sparse.BackwardInput: wt is shorter than the kept weights")
-	if s.cols.empty(dx, lddx, tokens, accumulate) {
+	then.checkTokens(lddx, tokens, s.In)
+	set := current
+	if s.cols.empty(set, dx, lddx, tokens, accumulate, then) {
 		return
 	}
-	set := current
 	for t0, count := range groups(tokens) {
 		dys := panelsOf(set, dy, ldy, t0, count, s.Out)
-		s.cols.multiply(set, fromToken(dx, lddx, t0, s.In), lddx, dys.data, wt, count, accumulate)
+		s.cols.multiply(set, fromToken(dx, lddx, t0, s.In), lddx, dys.data, wt, count, accumulate, then.fromToken(lddx, t0, s.In))
 		if x != nil {
 			s.gradient(set, dw, dys.data, x, ldx, t0, count)
 		}
@@ -120,16 +137,25 @@ func groups(tokens int) iter.Seq2[int, int] {
 }
 
 // empty reports whether there is nothing to sum, and settles that case.
-func (w *walk) empty(dst []float32, ldd int, tokens int, accumulate bool) bool {
+func (w *walk) empty(set *Set, dst []float32, ldd int, tokens int, accumulate bool, then Epilogue) bool {
 	if tokens > 0 && w.n > 0 && w.kept() > 0 {
 		return false
 	}
 	switch {
-	case accumulate || w.n == 0:
+	case w.n == 0:
 	case ldd == InPanels:
-		clear(dst[:PanelLen(tokens, w.n)])
+		if !accumulate {
+			clear(dst[:PanelLen(tokens, w.n)])
+		}
+		for i := range ceilDiv(tokens, PanelTokens) {
+			p := panelOf(tokens, i)
+			then.applyPanel(set, p.of(dst, w.n), p.t0*w.n, p.width, 0)
+		}
 	default:
-		clearRows(dst, ldd, tokens, w.n)
+		if !accumulate {
+			clearRows(dst, ldd, tokens, w.n)
+		}
+		then.apply(set, dst, ldd, tokens, w.n)
 	}
 	return true
 }
@@ -146,16 +172,18 @@ type productArgs struct {
 	tokens     int
 	panels     int
 	accumulate bool
+	then       Epilogue
 }
 
 var productCalls calls[productArgs]
 
-// multiply computes dst (tokens, n) (+)= x Wᵀ from packed panels of x.
+// multiply computes dst (tokens, n) (+)= x Wᵀ from packed panels of x, and then
+// what follows, while a block of dst is in the second-level cache.
 // Consecutive tasks share a block of weights, which stays in cache while the
 // panels go by.
-func (w *walk) multiply(set *Set, dst []float32, ldd int, x, values []float32, tokens int, accumulate bool) {
+func (w *walk) multiply(set *Set, dst []float32, ldd int, x, values []float32, tokens int, accumulate bool, then Epilogue) {
 	panels := ceilDiv(tokens, PanelTokens)
-	productCalls.parallel(panels*w.blocks(), productArgs{set, w, dst, ldd, x, InPanels, values, tokens, panels, accumulate}, (*productArgs).panelBlock)
+	productCalls.parallel(panels*w.blocks(), productArgs{set, w, dst, ldd, x, InPanels, values, tokens, panels, accumulate, then}, (*productArgs).panelBlock)
 }
 
 // panelBlock computes the outputs of one row block for one panel.
@@ -185,10 +213,15 @@ func (a *productArgs) panelBlock(i int) {
 		kept += hi - lo
 	}
 	sparseWork.add(kept*p.count, kept*p.width)
-	if unpacked != nil {
-		a.set.Transpose(a.dst[p.t0*a.ldd+r0:], a.ldd, out, p.width, rows, p.count)
-		unpacked.giveBack()
+	if unpacked == nil {
+		a.then.applyPanel(a.set, out, p.t0*w.n+r0*p.width, p.width, r0)
+		return
 	}
+	dst := a.dst[p.t0*a.ldd+r0:]
+	a.set.Transpose(dst, a.ldd, out, p.width, rows, p.count)
+	unpacked.giveBack()
+	then := a.then.from(p.t0, r0, a.ldd)
+	then.apply(a.set, dst, a.ldd, p.count, rows)
 }
 
 // slabOf returns a slab of the data of a panel, empty beyond the last.

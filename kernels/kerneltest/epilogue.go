@@ -91,3 +91,117 @@ func epilogueCase(p fusedProduct, rng *rand.Rand, m, n, k, parts int) error {
 	}
 	return first(gapsIntact(dst, ldd, n), gapsIntact(gelu, ldd, n), residual.unchanged(), input.unchanged())
 }
+
+// checkSparseEpilogue demands of the sparse products with an epilogue, row-major and
+// in panels, the bits of the same steps one after the other.
+func checkSparseEpilogue(set *kernels.Set, short bool) error {
+	// Few tokens are multiplied unpacked; the others need a narrow panel, two
+	// panels and two groups of them.
+	lengths := []int{1, 2, 19, 130, 1100}
+	if short {
+		lengths = lengths[:4]
+	}
+	rng := newRand(54)
+	for _, sparsity := range []float64{0.75, 1} {
+		m := newMask(rng, 390, 70, sparsity)
+		s := kernels.NewSparse(m.out, m.in, m.bits)
+		for _, tokens := range lengths {
+			for _, panels := range []bool{false, true} {
+				for parts := range 1 << 4 {
+					if tokens > 200 && parts != 15 {
+						continue
+					}
+					if err := sparseEpilogueCase(rng, s, tokens, panels, parts); err != nil {
+						return fmt.Errorf("sparsity %g, %d tokens, in panels %t, parts=%04b: %w", sparsity, tokens, panels, parts, err)
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// sparseEpilogueCase tries those of the four parts of an epilogue whose bits are set
+// behind both products.
+func sparseEpilogueCase(rng *rand.Rand, s *kernels.Sparse, tokens int, panels bool, parts int) error {
+	w := random(rng, s.Kept())
+	wt := transposed(s, w)
+	for _, p := range []struct {
+		name  string
+		in, n int
+		call  func(dst []float32, ldd int, x []float32, then kernels.Epilogue)
+	}{
+		{"forward", s.In, s.Out, func(dst []float32, ldd int, x []float32, then kernels.Epilogue) {
+			s.ForwardThen(dst, ldd, x, s.In, w, tokens, then)
+		}},
+		{"input gradient", s.Out, s.In, func(dst []float32, ldd int, x []float32, then kernels.Epilogue) {
+			s.BackwardInputThen(dst, ldd, x, s.Out, wt, tokens, true, then)
+		}},
+	} {
+		n := p.n
+		x, old, bias := random(rng, tokens*p.in), random(rng, tokens*n), random(rng, n)
+		residual, input := random(rng, tokens*n), random(rng, tokens*n)
+		ldd, length := n, tokens*n
+		lay := func(x []float32) []float32 { return clone(x) }
+		if panels {
+			ldd, length = kernels.InPanels, kernels.PanelLen(tokens, n)
+			lay = func(x []float32) []float32 {
+				y := make([]float32, length)
+				kernels.PackPanels(y, x, n, tokens, n)
+				return y
+			}
+		}
+		got, active := lay(old), make([]float32, length)
+		sum, wantActive := lay(old), make([]float32, tokens*n)
+		p.call(sum, ldd, x, kernels.Epilogue{})
+		want := make([]float32, tokens*n)
+		eachElement(tokens, n, panels, func(row, laid int) { want[row] = sum[laid] })
+		var then kernels.Epilogue
+		if parts&1 != 0 {
+			then.Bias = bias
+			kernels.AddBias(want, n, bias, tokens, n)
+		}
+		if parts&2 != 0 {
+			then.Residual = lay(residual)
+			kernels.Add(want, residual, want)
+		}
+		if parts&4 != 0 {
+			then.GELU = active
+			kernels.GELUForward(wantActive, want)
+		}
+		if parts&8 != 0 {
+			then.GELUInput = lay(input)
+			kernels.GELUBackward(want, want, input)
+		}
+		p.call(got, ldd, x, then)
+		var wrong error
+		eachElement(tokens, n, panels, func(row, laid int) {
+			if a, b := got[laid], want[row]; sameBits([]float32{a}, []float32{b}) >= 0 {
+				wrong = fmt.Errorf("%s: dst (%d,%d): got %g, step by step %g", p.name, row/n, row%n, a, b)
+			}
+			if a, b := active[laid], wantActive[row]; sameBits([]float32{a}, []float32{b}) >= 0 {
+				wrong = fmt.Errorf("%s: GELU (%d,%d): got %g, step by step %g", p.name, row/n, row%n, a, b)
+			}
+		})
+		if wrong != nil {
+			return wrong
+		}
+	}
+	return nil
+}
+
+// eachElement calls f with the number of every element of (tokens, n), row-major and
+// as it is laid.
+func eachElement(tokens, n int, panels bool, f func(row, laid int)) {
+	for t := range tokens {
+		t0 := t / kernels.PanelTokens * kernels.PanelTokens
+		width := kernels.PanelLen(min(kernels.PanelTokens, tokens-t0), 1)
+		for i := range n {
+			laid := t*n + i
+			if panels {
+				laid = t0*n + i*width + t - t0
+			}
+			f(t*n+i, laid)
+		}
+	}
+}

@@ -57,6 +57,7 @@ func Checks() []Check {
 		{"bf16_tile", checkBF16Tile},
 		{"bf16_gemm", withSet(checkBF16Gemm)},
 		{"epilogue", withSet(checkEpilogue)},
+		{"sparse_epilogue", withSet(checkSparseEpilogue)},
 		{"bias", withSet(checkBias)},
 		{"bias_panels", withSet(checkBiasPanels)},
 		{"sparse_structure", withSet(checkSparseStructure)},

@@ -16,7 +16,7 @@ func stride(panels bool, width int) int {
 
 // inPanels reports whether p can read and write activations in panels.
 func (p *Param) inPanels() bool {
-	return len(p.Parts) == 1 && p.Parts[0].sparse != nil && len(p.adapters) == 0 && p.Full == nil
+	return p.wholeMasked() && p.Full == nil
 }
 
 // rows returns the number of rows that n tokens of the input take.
@@ -48,31 +48,35 @@ func (l blockLayout) any() bool { return l.qkv.in || l.fc.in }
 
 // linear computes dst = x·W + bias for n tokens, and the rest of then.
 func linear(dst, x []float32, w, bias *Param, n int, at layout, then kernels.Epilogue) {
-	width := w.Shape[1]
-	if w.whole() {
+	in, width := w.Shape[0], w.Shape[1]
+	switch {
+	case w.whole():
 		then.Bias = bias.W
-		w.precision.GemmNNThen(dst, width, x, w.Shape[0], w.W, width, n, width, w.Shape[0], then)
+		w.precision.GemmNNThen(dst, width, x, in, w.W, width, n, width, in, then)
+		return
+	case w.wholeMasked():
+		then.Bias = bias.W
+		w.Parts[0].sparse.ForwardThen(dst, stride(at.out, width), x, stride(at.in, in), w.W, n, then)
 		return
 	}
-	w.forward(dst, x, n, at)
-	rows := n
-	if at.out {
-		rows = kernels.PanelLen(n, 1)
-		kernels.AddBiasPanels(dst, bias.W, n, width)
-	} else {
-		kernels.AddBias(dst, width, bias.W, n, width)
-	}
+	w.forward(dst, x, n)
+	kernels.AddBias(dst, width, bias.W, n, width)
 	if then.Residual != nil {
-		kernels.Add(dst[:rows*width], then.Residual[:rows*width], dst[:rows*width])
+		kernels.Add(dst[:n*width], then.Residual[:n*width], dst[:n*width])
 	}
 	if then.GELU != nil {
-		kernels.GELUForward(then.GELU[:rows*width], dst[:rows*width])
+		kernels.GELUForward(then.GELU[:n*width], dst[:n*width])
 	}
 }
 
 // whole reports whether x·W is one dense product.
 func (p *Param) whole() bool {
 	return len(p.Parts) == 1 && p.Parts[0].sparse == nil && len(p.adapters) == 0
+}
+
+// wholeMasked reports whether x·W is one sparse product.
+func (p *Param) wholeMasked() bool {
+	return len(p.Parts) == 1 && p.Parts[0].sparse != nil && len(p.adapters) == 0
 }
 
 // linearBackward writes dx and adds the gradients of the weight and the bias. If
@@ -93,7 +97,11 @@ func linearBackward(dx, dy, x []float32, w, bias *Param, n int, at layout, befor
 		}
 		return
 	}
-	w.backward(dx, dy, x, n, at)
+	if w.wholeMasked() {
+		w.backward(dx, dy, x, n, at, kernels.Epilogue{GELUInput: before})
+		return
+	}
+	w.backward(dx, dy, x, n, layout{}, kernels.Epilogue{})
 	if before != nil {
 		kernels.GELUBackward(dx, dx, before)
 	}

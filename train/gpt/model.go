@@ -194,7 +194,7 @@ func (m *Model) ZeroGrad() {
 		if p.Grad == nil {
 			p.Grad = make([]float32, len(p.W))
 		} else {
-			clear(p.Grad)
+			kernels.Clear(p.Grad)
 		}
 	}
 }

@@ -164,13 +164,13 @@ func linearParam(name string, in, out int, list []*masks.Mask) (*Param, error) {
 }
 
 // forward computes dst (tokens, out) = x (tokens, in) · W, without the bias.
-func (p *Param) forward(dst, x []float32, tokens int, at layout) {
+func (p *Param) forward(dst, x []float32, tokens int) {
 	width := p.Shape[1]
 	for i := range p.Parts {
 		q := &p.Parts[i]
 		w := p.W[q.Lo:q.Hi]
 		if q.sparse != nil {
-			q.sparse.Forward(dst[q.Offset:], stride(at.out, width), x, stride(at.in, q.In), w, tokens)
+			q.sparse.Forward(dst[q.Offset:], width, x, q.In, w, tokens)
 			continue
 		}
 		p.precision.GemmNN(dst[q.Offset:], width, x, q.In, w, q.Out, tokens, q.Out, q.In, false)
@@ -181,8 +181,9 @@ func (p *Param) forward(dst, x []float32, tokens int, at layout) {
 }
 
 // backward writes dx (tokens, in) = dy (tokens, out) · Wᵀ and adds to p.Grad,
-// unless p is frozen.
-func (p *Param) backward(dx, dy, x []float32, tokens int, at layout) {
+// unless p is frozen. What then says follows dx if p is wholeMasked, of which
+// alone activations may lie in panels.
+func (p *Param) backward(dx, dy, x []float32, tokens int, at layout, then kernels.Epilogue) {
 	width := p.Shape[1]
 	for i := range p.Parts {
 		q := &p.Parts[i]
@@ -192,7 +193,7 @@ func (p *Param) backward(dx, dy, x []float32, tokens int, at layout) {
 			grad = p.Grad[q.Lo:q.Hi]
 		}
 		if q.sparse != nil {
-			q.sparse.backward(dx, grad, dy[q.Offset:], x, w, width, tokens, at, i > 0)
+			q.sparse.backward(dx, grad, dy[q.Offset:], x, w, width, tokens, at, i > 0, then)
 			if grad != nil && p.Full != nil {
 				p.precision.GemmTN(p.Full[q.Offset:], width, x, q.In, dy[q.Offset:], width, q.In, q.Out, tokens, true)
 			}

@@ -9,8 +9,9 @@ type sparsePart struct {
 	stale bool      // the weights may have changed since
 }
 
-// backward writes or adds dx, and adds to grad unless it is nil.
-func (s *sparsePart) backward(dx, grad, dy, x, w []float32, width, tokens int, at layout, accumulate bool) {
+// backward writes or adds dx, which then follows, and adds to grad unless it is
+// nil.
+func (s *sparsePart) backward(dx, grad, dy, x, w []float32, width, tokens int, at layout, accumulate bool, then kernels.Epilogue) {
 	lddx, ldy := stride(at.dIn, s.In), stride(at.out, width)
 	if s.wt == nil || s.stale {
 		if s.wt == nil {
@@ -20,10 +21,10 @@ func (s *sparsePart) backward(dx, grad, dy, x, w []float32, width, tokens int, a
 		s.stale = false
 	}
 	if grad == nil {
-		s.BackwardInput(dx, lddx, dy, ldy, s.wt, tokens, accumulate)
+		s.BackwardInputThen(dx, lddx, dy, ldy, s.wt, tokens, accumulate, then)
 		return
 	}
-	s.Backward(dx, lddx, grad, dy, ldy, x, stride(at.in, s.In), s.wt, tokens, accumulate)
+	s.BackwardThen(dx, lddx, grad, dy, ldy, x, stride(at.in, s.In), s.wt, tokens, accumulate, then)
 }
 
 // weightsChanged tells p that W may have been written to since the last
