@@ -13,7 +13,7 @@ const (
 
 	// Rows and columns of C that one task computes, at least and at most.
 	gemmRowsMin, gemmRowsMax = 128, 512
-	gemmColsMin, gemmColsMax = 96, 256
+	gemmColsMin, gemmColsMax = 96, 128
 
 	packChunk = 32768 // elements of A that one task packs
 

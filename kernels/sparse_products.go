@@ -282,7 +282,7 @@ func (a *gradientArgs) task(i int) {
 
 // gradientBytes is the part of the second-level cache for the gradients and the
 // code of one task's tiles.
-const gradientBytes = 384 << 10
+const gradientBytes = 256 << 10
 
 // gradientRun returns the number of tiles of a task of gradient: what fits, but
 // four tasks a thread where there are so many tiles.
