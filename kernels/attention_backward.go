@@ -38,10 +38,10 @@ func (a *attentionArgs) backward(i int) {
 // row stride c.
 func (h *head) backward(dqkv []float32, c int, dout, out, lse []float32) {
 	set, hs := h.set, h.hs
-	dq, dk, dv := dqkv, dqkv[c:], dqkv[2*c:]
-	for _, d := range [][]float32{dq, dk, dv} {
-		clearRows(d, h.ld, h.t, hs)
-	}
+	// Sums live in scratch: the rows of dqkv lie a page or more apart.
+	dq, dk, dv := h.take(h.rows*hs), h.take(h.t*hs), h.take(h.t*hs)
+	clear(dk)
+	clear(dv)
 	keys, values := h.packKeys(h.k), h.packKeys(h.v)
 	keysByBlock := h.packByBlock(h.k)
 	p := h.take(h.rows * h.keys)
@@ -53,6 +53,7 @@ func (h *head) backward(dqkv []float32, c int, dout, out, lse []float32) {
 		rows := min(h.rows, h.t-i)
 		do := matrix{dout[i*c:], c, false}
 		h.scaleQueries(i, rows)
+		clear(dq)
 		for r := range rows {
 			delta[r] = set.Dot(dout[(i+r)*c:][:hs], out[(i+r)*c:][:hs])
 		}
@@ -74,16 +75,17 @@ func (h *head) backward(dqkv []float32, c int, dout, out, lse []float32) {
 				}
 			}
 			pack(set, h.packed, set.MR, matrix{p, cols, true}, 0, cols, 0, rows)
-			multiplyPacked(set, &attentionWork, dv[j*h.ld:], h.ld, h.packed, doutRight, rows, cols, hs, rows, true, h.edge)
+			multiplyPacked(set, &attentionWork, dv[j*hs:], hs, h.packed, doutRight, rows, cols, hs, rows, true, h.edge)
 			pack(set, h.packed, set.MR, matrix{ds, cols, true}, 0, cols, 0, rows)
-			multiplyPacked(set, &attentionWork, dk[j*h.ld:], h.ld, h.packed, queriesRight, rows, cols, hs, rows, true, h.edge)
+			multiplyPacked(set, &attentionWork, dk[j*hs:], hs, h.packed, queriesRight, rows, cols, hs, rows, true, h.edge)
 			pack(set, h.packed, set.MR, matrix{ds, cols, false}, 0, rows, 0, cols)
-			multiplyPacked(set, &attentionWork, dq[i*h.ld:], h.ld, h.packed, keysByBlock[j*h.width:], min(h.keys, h.t-j), rows, hs, cols, true, h.edge)
+			multiplyPacked(set, &attentionWork, dq, hs, h.packed, keysByBlock[j*h.width:], min(h.keys, h.t-j), rows, hs, cols, true, h.edge)
 		}
-		for r := range rows {
-			set.Scale(dq[(i+r)*h.ld:][:hs], h.scale)
-		}
+		set.Scale(dq[:rows*hs], h.scale)
+		set.CopyRows(dqkv[i*h.ld:], h.ld, dq, hs, rows, hs)
 	}
+	set.CopyRows(dqkv[c:], h.ld, dk, hs, h.t, hs)
+	set.CopyRows(dqkv[2*c:], h.ld, dv, hs, h.t, hs)
 }
 
 // scoreGradient writes ds = p * (ds - delta).
