@@ -16,24 +16,12 @@ type Epilogue struct {
 	Bias, Residual, GELU, GELUInput []float32
 }
 
-// check panics unless e has room for a product of m × n.
+// check panics unless e has room for a product of m × n, which may lie in panels.
 func (e *Epilogue) check(ldd, m, n int) {
 	must(e.Bias == nil || len(e.Bias) >= n, "kernels: Epilogue: Bias is shorter than n")
-	must(e.Residual == nil || holds(e.Residual, ldd, m, n), "kernels: Epilogue: Residual does not hold m × n")
-	must(e.GELU == nil || holds(e.GELU, ldd, m, n), "kernels: Epilogue: GELU does not hold m × n")
-	must(e.GELUInput == nil || holds(e.GELUInput, ldd, m, n), "kernels: Epilogue: GELUInput does not hold m × n")
-}
-
-// checkTokens is check for a product of n features that may lie in panels.
-func (e *Epilogue) checkTokens(ldd, tokens, n int) {
-	if ldd != InPanels {
-		e.check(ldd, tokens, n)
-		return
-	}
-	must(e.Bias == nil || len(e.Bias) >= n, "kernels: Epilogue: Bias is shorter than n")
-	for _, s := range [...][]float32{e.Residual, e.GELU, e.GELUInput} {
-		must(s == nil || len(s) >= PanelLen(tokens, n), "kernels: Epilogue: Residual, GELU or GELUInput does not hold the panels")
-	}
+	must(e.Residual == nil || holdsTokens(e.Residual, ldd, m, n), "kernels: Epilogue: Residual does not hold m × n")
+	must(e.GELU == nil || holdsTokens(e.GELU, ldd, m, n), "kernels: Epilogue: GELU does not hold m × n")
+	must(e.GELUInput == nil || holdsTokens(e.GELUInput, ldd, m, n), "kernels: Epilogue: GELUInput does not hold m × n")
 }
 
 // fromToken returns e for the tokens of dst (tokens, n) from t0 on, a multiple of

@@ -37,7 +37,7 @@ func (s *Sparse) ForwardThen(dst []float32, ldd int, x []float32, ldx int, w []f
 	must(holdsTokens(dst, ldd, tokens, s.Out), "kernels: Sparse.Forward: dst does not hold tokens × out")
 	must(holdsTokens(x, ldx, tokens, s.In), "kernels: Sparse.Forward: x does not hold tokens × in")
 	must(len(w) >= s.Kept(), "kernels: Sparse.Forward: w is shorter than the kept weights")
-	then.checkTokens(ldd, tokens, s.Out)
+	then.check(ldd, tokens, s.Out)
 	set := current
 	if s.rows.empty(set, dst, ldd, tokens, false, then) {
 		return
@@ -109,7 +109,7 @@ func (s *Sparse) backward(dx []float32, lddx int, dw []float32, dy []float32, ld
 	must(holdsTokens(dx, lddx, tokens, s.In), "kernels: Sparse.BackwardInput: dx does not hold tokens × in")
 	must(holdsTokens(dy, ldy, tokens, s.Out), "kernels: Sparse.BackwardInput: dy does not hold tokens × out")
 	must(len(wt) >= s.Kept(), "kernels: Sparse.BackwardInput: wt is shorter than the kept weights")
-	then.checkTokens(lddx, tokens, s.In)
+	then.check(lddx, tokens, s.In)
 	set := current
 	if s.cols.empty(set, dx, lddx, tokens, accumulate, then) {
 		return

@@ -52,32 +52,8 @@ func epilogueCase(p fusedProduct, rng *rand.Rand, m, n, k, parts int) error {
 	bias := random(rng, n)
 	sum, active := make([]float32, m*ldd), clone(gelu.s)
 	p.call(sum, ldd, a, k, b, ldb, m, n, k, false)
-	var then kernels.Epilogue
-	if parts&1 != 0 {
-		then.Bias = bias
-		kernels.AddBias(sum, ldd, bias, m, n)
-	}
-	if parts&2 != 0 {
-		then.Residual = residual.s
-	}
-	if parts&4 != 0 {
-		then.GELU = gelu.s
-	}
-	if parts&8 != 0 {
-		then.GELUInput = input.s
-	}
-	for i := range m {
-		row := func(s []float32) []float32 { return s[i*ldd:][:n] }
-		if then.Residual != nil {
-			kernels.Add(row(sum), row(residual.s), row(sum))
-		}
-		if then.GELU != nil {
-			kernels.GELUForward(row(active), row(sum))
-		}
-		if then.GELUInput != nil {
-			kernels.GELUBackward(row(sum), row(sum), row(input.s))
-		}
-	}
+	then := epilogueOf(parts, kernels.Epilogue{Bias: bias, Residual: residual.s, GELU: gelu.s, GELUInput: input.s})
+	stepByStep(sum, active, ldd, m, n, then)
 	p.then(dst.s, ldd, a, k, b, ldb, m, n, k, then)
 	for i := range m {
 		for _, x := range []struct {
@@ -90,6 +66,38 @@ func epilogueCase(p fusedProduct, rng *rand.Rand, m, n, k, parts int) error {
 		}
 	}
 	return first(gapsIntact(dst, ldd, n), gapsIntact(gelu, ldd, n), residual.unchanged(), input.unchanged())
+}
+
+// epilogueOf returns those of the four parts of all whose bits are set.
+func epilogueOf(parts int, all kernels.Epilogue) (then kernels.Epilogue) {
+	for i, p := range []struct{ to, from *[]float32 }{
+		{&then.Bias, &all.Bias}, {&then.Residual, &all.Residual}, {&then.GELU, &all.GELU}, {&then.GELUInput, &all.GELUInput},
+	} {
+		if parts>>i&1 != 0 {
+			*p.to = *p.from
+		}
+	}
+	return then
+}
+
+// stepByStep does to sum (m, n), row-major, what then says, by the functions for
+// it; what belongs in then.GELU goes to active.
+func stepByStep(sum, active []float32, ld, m, n int, then kernels.Epilogue) {
+	if then.Bias != nil {
+		kernels.AddBias(sum, ld, then.Bias, m, n)
+	}
+	for i := range m {
+		row := func(s []float32) []float32 { return s[i*ld:][:n] }
+		if then.Residual != nil {
+			kernels.Add(row(sum), row(then.Residual), row(sum))
+		}
+		if then.GELU != nil {
+			kernels.GELUForward(row(active), row(sum))
+		}
+		if then.GELUInput != nil {
+			kernels.GELUBackward(row(sum), row(sum), row(then.GELUInput))
+		}
+	}
 }
 
 // checkSparseEpilogue demands of the sparse products with an epilogue, row-major and
@@ -156,23 +164,9 @@ func sparseEpilogueCase(rng *rand.Rand, s *kernels.Sparse, tokens int, panels bo
 		p.call(sum, ldd, x, kernels.Epilogue{})
 		want := make([]float32, tokens*n)
 		eachElement(tokens, n, panels, func(row, laid int) { want[row] = sum[laid] })
-		var then kernels.Epilogue
-		if parts&1 != 0 {
-			then.Bias = bias
-			kernels.AddBias(want, n, bias, tokens, n)
-		}
-		if parts&2 != 0 {
-			then.Residual = lay(residual)
-			kernels.Add(want, residual, want)
-		}
-		if parts&4 != 0 {
-			then.GELU = active
-			kernels.GELUForward(wantActive, want)
-		}
-		if parts&8 != 0 {
-			then.GELUInput = lay(input)
-			kernels.GELUBackward(want, want, input)
-		}
+		stepByStep(want, wantActive, n, tokens, n,
+			epilogueOf(parts, kernels.Epilogue{Bias: bias, Residual: residual, GELU: wantActive, GELUInput: input}))
+		then := epilogueOf(parts, kernels.Epilogue{Bias: bias, Residual: lay(residual), GELU: active, GELUInput: lay(input)})
 		p.call(got, ldd, x, then)
 		var wrong error
 		eachElement(tokens, n, panels, func(row, laid int) {

@@ -36,6 +36,7 @@ func Checks() []Check {
 		{"axpy", checkAxpy},
 		{"add", checkAdd},
 		{"scale", checkScale},
+		{"clear", withSet(checkClear)},
 		{"sum_squares", checkSumSquares},
 		{"max", checkMax},
 		{"exp_sum", checkExpSum},

@@ -63,7 +63,6 @@ func threadCases(set *kernels.Set, short bool) []threadCase {
 		{"GELUForward", func() []float32 { d := make([]float32, len(dst)); kernels.GELUForward(d, dst); return d }},
 		{"GELUBackward", func() []float32 { d := clone(dst); kernels.GELUBackward(d, d, dst); return d }},
 		{"Add", func() []float32 { d := clone(dst); kernels.Add(d, d, dst); return d }},
-		{"Clear", func() []float32 { d := clone(x); kernels.Clear(d); return d }},
 		{"Scale", func() []float32 { d := clone(dst); kernels.Scale(d, 0.3); return d }},
 		{"SumSquares", func() []float32 {
 			bits := math.Float64bits(kernels.SumSquares(dst))

@@ -139,6 +139,18 @@ func checkScale(set *kernels.Set, short bool) error {
 	})
 }
 
+func checkClear(set *kernels.Set, short bool) error {
+	rng := newRand(55)
+	for _, n := range []int{0, 1, 1000, 1<<19 + 3} { // the last takes three tasks
+		x := newGuarded("x", n, n%16, spiced(rng))
+		kernels.Clear(x.s)
+		if err := first(exactly(x.s, make([]float32, n)), x.intact()); err != nil {
+			return fmt.Errorf("%d elements: %w", n, err)
+		}
+	}
+	return nil
+}
+
 func checkSumSquares(set *kernels.Set, short bool) error {
 	rng := newRand(5)
 	err := lengths(short, func(n, offset int) error {

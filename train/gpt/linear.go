@@ -97,11 +97,11 @@ func linearBackward(dx, dy, x []float32, w, bias *Param, n int, at layout, befor
 		}
 		return
 	}
+	var then kernels.Epilogue
 	if w.wholeMasked() {
-		w.backward(dx, dy, x, n, at, kernels.Epilogue{GELUInput: before})
-		return
+		then.GELUInput, before = before, nil
 	}
-	w.backward(dx, dy, x, n, layout{}, kernels.Epilogue{})
+	w.backward(dx, dy, x, n, at, then)
 	if before != nil {
 		kernels.GELUBackward(dx, dx, before)
 	}
